@@ -1,0 +1,2 @@
+//! The `beamrail` command.
+fn main() {}
