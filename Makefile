@@ -1,0 +1,107 @@
+# Everything that is done with this checkout, by name. `make` alone lists the targets.
+# What the build needs beyond Rust, make and Python 3 is installed into .tools/ on first use.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# Cargo uses all cores by itself, and two of its commands only wait for each other.
+.NOTPARALLEL:
+
+CARGO ?= cargo
+PYTHON ?= python3
+export CARGO PYTHON
+
+target := $(or $(CARGO_TARGET_DIR),target)
+beamrail := $(target)/release/beamrail
+
+## Build and try
+
+.PHONY: build
+build: tools ## Compile the release binary, target/release/beamrail
+	@$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: build ## Simulate a small scan and reconstruct it (DEMO="--dir DIR --size small")
+	@$(beamrail) demo $(DEMO)
+
+PREFIX ?= $(HOME)/.local
+.PHONY: install
+install: build ## Copy the binary to PREFIX/bin (PREFIX=~/.local)
+	@install -D -m 755 $(beamrail) $(DESTDIR)$(PREFIX)/bin/beamrail
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/beamrail"
+
+## Test
+
+.PHONY: test
+test: build judges ## Run all tests, the examples in the documentation, and the judges
+	@$(PYTHON) tools/test.py
+
+.PHONY: test-long
+test-long: build judges ## The same and everything too slow for every day
+	@BEAMRAIL_LONG=1 $(PYTHON) tools/test.py
+
+.PHONY: bench
+bench: build ## Measure: CPU seconds per row by stage, and the floors (BENCHMARKS.md)
+	@if [ -f tools/bench.sh ]; then bash tools/bench.sh; else echo "bench: tools/bench.sh is missing" >&2; exit 1; fi
+
+.PHONY: fuzz
+fuzz: tools ## Fuzz the readers (needs nightly and cargo-fuzz; FUZZ=open_scan FUZZ_SECONDS=60)
+	@$(CARGO) +nightly fuzz run $(or $(FUZZ),open_scan) -- -max_total_time=$(or $(FUZZ_SECONDS),60)
+
+## Check
+
+.PHONY: check
+check: format tidy links audit lint docs ## Everything that is checked without running the code
+
+.PHONY: format
+format: ## Formatting is rustfmt's
+	@$(CARGO) fmt --all --check
+
+.PHONY: tidy
+tidy: ## House rules: sizes, leftovers, scripts, who may use whom
+	@$(PYTHON) tools/tidy.py
+
+.PHONY: links
+links: ## No dead link in any Markdown file
+	@$(PYTHON) tools/links.py
+
+.PHONY: audit
+audit: ## Dependencies: sources, licences, yanked versions, advisories where reachable
+	@$(PYTHON) tools/audit.py
+
+.PHONY: lint
+lint: tools ## clippy without warnings
+	@$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: tools ## API documentation without warnings (target/doc)
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+
+## Keep house
+
+.PHONY: tools
+tools: ## Install what the build needs into .tools/build
+	@tools/install.sh build
+
+.PHONY: judges
+judges: ## Install the Python readers that judge our files into .tools/judges
+	@tools/install.sh judges
+
+.PHONY: fmt
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+
+.PHONY: clean
+clean: ## Remove what was compiled
+	@$(CARGO) clean
+
+.PHONY: distclean
+distclean: clean ## Remove .tools too
+	@rm -rf .tools
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^## / { printf "\n%s\n", substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

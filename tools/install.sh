@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Installs what this project needs into .tools/, inside the checkout and nowhere else.
+#
+#   tools/install.sh build     .tools/build:  CMake, for libhdf5
+#   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests
+#
+# Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
+# installed by apt-get for root; anybody else is told the command.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+PYTHON=${PYTHON:-python3}
+CMAKE_MINIMUM="3.26"
+
+say() { printf 'tools: %s\n' "$*" >&2; }
+die() { printf 'tools: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# debian_packages NAME... : installs them as root, else says how.
+debian_packages() {
+    have apt-get || die "missing: $*. Install them with this system's package manager, then run make again."
+    if [ "$(id -u)" -ne 0 ]; then
+        die "missing: $*. Run: sudo apt-get install $*   then make again."
+    fi
+    say "installing $* with apt-get"
+    apt-get update -qq >&2 || say "apt-get update failed; trying with the package lists at hand"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+        die "apt-get could not install $*. Is the network there? Once it is, run make again."
+}
+
+# True if a working CMake that is new enough answers under this name.
+cmake_suffices() {
+    local version
+    version=$("$1" --version 2>/dev/null | sed -n '1s/^cmake version \([0-9.]*\).*/\1/p') || return 1
+    [ -n "$version" ] && [ "$(printf '%s\n' "$CMAKE_MINIMUM" "$version" | sort -V | head -n 1)" = "$CMAKE_MINIMUM" ]
+}
+
+need_compilers() {
+    local missing=()
+    have cc || missing+=(gcc libc6-dev)
+    have c++ || missing+=(g++)
+    have make || missing+=(make)
+    [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}"
+    have cargo || die "cargo is not on the PATH. Install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer: https://rustup.rs"
+}
+
+need_python() {
+    have "$PYTHON" || debian_packages python3 python3-venv
+    # Debian ships python3 without ensurepip; `python3 -m venv` then fails half-way.
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || debian_packages python3-venv
+}
+
+# make_venv DIR REQUIREMENTS : a fresh venv with the pinned packages; the stamp is written last.
+make_venv() {
+    local dir=$1 requirements=$2
+    need_python
+    say "making $dir from $requirements"
+    rm -rf "$dir"
+    "$PYTHON" -m venv "$dir" || die "'$PYTHON -m venv $dir' failed (see above). On Debian: apt-get install python3-venv"
+    if ! "$dir/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -r "$requirements" >&2; then
+        rm -rf "$dir"
+        die "pip could not install $requirements (see above). It needs the Python package index:
+       check the network, or a proxy or mirror in pip's configuration, then run make again."
+    fi
+    stamp "$requirements" "$dir" >"$dir/stamp"
+}
+
+# What a finished venv was made from: the pins and the Python that holds them.
+stamp() { { cat "$1"; "$2/bin/python" -V; } | cksum; }
+
+install_build() {
+    need_compilers
+    # A CMake named by the user, or one made here before, is good enough if it runs: a venv breaks
+    # when the checkout moves or the system's Python changes.
+    if [ -n "${CMAKE:-}" ]; then
+        cmake_suffices "$CMAKE" && return
+        die "CMAKE=$CMAKE is not CMake $CMAKE_MINIMUM or newer. Unset it to have one installed here."
+    fi
+    cmake_suffices .tools/build/bin/cmake && return
+    if cmake_suffices cmake; then
+        rm -rf .tools/build
+        mkdir -p .tools/build/bin
+        # `cmake` may be a launcher that looks at its own place: call it by path, do not link to it.
+        printf '#!/bin/sh\nexec "%s" "$@"\n' "$(command -v cmake)" >.tools/build/bin/cmake
+        chmod +x .tools/build/bin/cmake
+        say "using the system's $(command -v cmake)"
+        return
+    fi
+    make_venv .tools/build tools/build-requirements.txt
+    cmake_suffices .tools/build/bin/cmake || die ".tools/build/bin/cmake does not run; remove .tools/build and run make again."
+}
+
+install_judges() {
+    local requirements=tests/judges/requirements.txt
+    if [ ! -f "$requirements" ]; then
+        say "$requirements is not there; the judges will be skipped"
+        return
+    fi
+    need_python
+    if [ -x .tools/judges/bin/python ] && [ -f .tools/judges/stamp ] &&
+        [ "$(stamp "$requirements" .tools/judges 2>/dev/null)" = "$(cat .tools/judges/stamp)" ]; then
+        return
+    fi
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "the judges need Python 3.11 or newer; $("$PYTHON" -V) is here. Name another with: make judges PYTHON=python3.12"
+    make_venv .tools/judges "$requirements"
+}
+
+mkdir -p .tools
+# Two makes at once would build the same venv into each other.
+if have flock; then
+    exec 9>.tools/lock
+    flock 9
+fi
+
+case "${1:-}" in
+    build) install_build ;;
+    judges) install_judges ;;
+    *) die "usage: tools/install.sh build|judges" ;;
+esac
