@@ -1,1 +1,3 @@
 //! reconstruct
+
+pub mod recipe;
