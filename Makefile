@@ -59,15 +59,15 @@ format: ## Formatting is rustfmt's
 	@$(CARGO) fmt --all --check
 
 .PHONY: tidy
-tidy: ## House rules: sizes, leftovers, scripts, who may use whom
+tidy: tools ## House rules: sizes, leftovers, scripts, who may use whom
 	@$(PYTHON) tools/tidy.py
 
 .PHONY: links
-links: ## No dead link in any Markdown file
+links: tools ## No dead link in any Markdown file
 	@$(PYTHON) tools/links.py
 
 .PHONY: audit
-audit: ## Dependencies: sources, licences, yanked versions, advisories where reachable
+audit: tools ## Dependencies: sources, licences, yanked versions, advisories where reachable
 	@$(PYTHON) tools/audit.py
 
 .PHONY: lint

@@ -23,9 +23,13 @@ debian_packages() {
         die "missing: $*. Run: sudo apt-get install $*   then make again."
     fi
     say "installing $* with apt-get"
-    apt-get update -qq >&2 || say "apt-get update failed; trying with the package lists at hand"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-        die "apt-get could not install $*. Is the network there? Once it is, run make again."
+    apt-get update -qq -o Acquire::Retries=3 >.tools/apt.log 2>&1 ||
+        say "apt-get update failed; trying with the package lists at hand"
+    if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Acquire::Retries=3 \
+        --no-install-recommends "$@" >>.tools/apt.log 2>&1; then
+        tail -n 5 .tools/apt.log >&2
+        die "apt-get could not install $* (all of it: .tools/apt.log). Once the network is there, run make again."
+    fi
 }
 
 # True if a working CMake that is new enough answers under this name.
@@ -46,6 +50,11 @@ need_compilers() {
 
 need_python() {
     have "$PYTHON" || debian_packages python3 python3-venv
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "Python 3.11 or newer is needed; $("$PYTHON" -V) is here. Name another with: make PYTHON=python3.12"
+}
+
+need_venv() {
     # Debian ships python3 without ensurepip; `python3 -m venv` then fails half-way.
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || debian_packages python3-venv
 }
@@ -53,7 +62,7 @@ need_python() {
 # make_venv DIR REQUIREMENTS : a fresh venv with the pinned packages; the stamp is written last.
 make_venv() {
     local dir=$1 requirements=$2
-    need_python
+    need_venv
     say "making $dir from $requirements"
     rm -rf "$dir"
     "$PYTHON" -m venv "$dir" || die "'$PYTHON -m venv $dir' failed (see above). On Debian: apt-get install python3-venv"
@@ -70,6 +79,7 @@ stamp() { { cat "$1"; "$2/bin/python" -V; } | cksum; }
 
 install_build() {
     need_compilers
+    need_python
     # A CMake named by the user, or one made here before, is good enough if it runs: a venv breaks
     # when the checkout moves or the system's Python changes.
     if [ -n "${CMAKE:-}" ]; then
@@ -101,8 +111,6 @@ install_judges() {
         [ "$(stamp "$requirements" .tools/judges 2>/dev/null)" = "$(cat .tools/judges/stamp)" ]; then
         return
     fi
-    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "the judges need Python 3.11 or newer; $("$PYTHON" -V) is here. Name another with: make judges PYTHON=python3.12"
     make_venv .tools/judges "$requirements"
 }
 

@@ -131,9 +131,10 @@ def main() -> None:
         for reason in stage.skipped:
             print(f"skipped: {reason}")
     for stage in stages:
+        log = os.path.relpath(LOGS / f"{stage.name}.log", ROOT)
         print(
             f"{stage.name}: {stage.passed} passed, {stage.failed} failed, "
-            f"{len(stage.skipped)} skipped in {stage.seconds:.0f} s ({(LOGS / stage.name).with_suffix('.log')})"
+            f"{len(stage.skipped)} skipped in {stage.seconds:.0f} s ({log})"
         )
     failed = sum(stage.failed for stage in stages)
     passed = sum(stage.passed for stage in stages)
