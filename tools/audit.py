@@ -133,6 +133,27 @@ def locked(findings: Findings, banned: dict[str, str]) -> tuple[int, int]:
     return outside, known
 
 
+def built_twice(findings: Findings) -> None:
+    """Tells of crates that tests build with other features than the binary does: they, and all that
+    use them, are then compiled a second time. Some crates here take minutes."""
+
+    def features(kinds: str) -> dict[str, str]:
+        told = subprocess.run(
+            [CARGO, "tree", "--workspace", "--locked", "-e", kinds, "-f", "{p}|{f}", "--prefix", "none"],
+            cwd=ROOT, capture_output=True, text=True,
+        ).stdout
+        rows = (line.removesuffix(" (*)").partition("|") for line in told.splitlines())
+        return {package: enabled for package, _, enabled in rows}
+
+    binary, tests = features("normal,build"), features("normal,build,dev")
+    for package in sorted(binary.keys() & tests.keys()):
+        if binary[package] != tests[package]:
+            more = sorted(set(tests[package].split(",")) - set(binary[package].split(",")))
+            findings.warn(
+                f"{package} is built again for tests, with {', '.join(more)}; turn that on in [workspace.dependencies]"
+            )
+
+
 def advisories(findings: Findings) -> str:
     """Asks a tool that knows published vulnerabilities. Returns what to say about it."""
 
@@ -173,6 +194,7 @@ def main() -> None:
     banned = {entry["name"]: entry["reason"] for entry in rules["bans"].get("deny", [])}
     licences(findings, metadata(), rules["licenses"])
     outside, known = locked(findings, banned)
+    built_twice(findings)
     told = advisories(findings)
     findings.finish(f"{outside} crates, {known} of them found in the cached index; {told}")
 
