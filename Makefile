@@ -26,10 +26,14 @@ demo: build ## Simulate a small scan and reconstruct it (DEMO="--dir DIR --size 
 	@$(beamrail) demo $(DEMO)
 
 PREFIX ?= $(HOME)/.local
+root := $(DESTDIR)$(PREFIX)
 .PHONY: install
-install: build ## Copy the binary to PREFIX/bin (PREFIX=~/.local)
-	@install -D -m 755 $(beamrail) $(DESTDIR)$(PREFIX)/bin/beamrail
-	@echo "installed $(DESTDIR)$(PREFIX)/bin/beamrail"
+install: build ## Install binary, manual pages and bash completion (PREFIX=~/.local)
+	@install -D -m 755 $(beamrail) $(root)/bin/beamrail
+	@install -d $(root)/share/bash-completion/completions
+	@$(beamrail) completions bash >$(root)/share/bash-completion/completions/beamrail
+	@$(beamrail) man --out $(root)/share/man/man1 >/dev/null
+	@echo "installed $(root)/bin/beamrail"
 
 ## Test
 
@@ -56,7 +60,7 @@ check: format tidy links audit lint docs ## Everything that is checked without r
 
 .PHONY: format
 format: ## Formatting is rustfmt's
-	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt --all --check || { echo "format: run make fmt" >&2; exit 1; }
 
 .PHONY: tidy
 tidy: tools ## House rules: sizes, leftovers, scripts, who may use whom
