@@ -4,7 +4,7 @@
 //! are looked at. What depends on the scan (a distance for phase retrieval, a centre inside the image)
 //! is checked when the job is planned.
 
-use super::choices::{CenterMethod, Decision, FlatMethod, OutputType, PaddingMethod, RingMethod, ScanRange};
+use super::choices::{CenterMethod, Decision, FlatMethod, PaddingMethod, RingMethod, ScanRange};
 use super::error::Problem;
 use super::table::Recipe;
 
@@ -71,16 +71,11 @@ pub(super) fn contradictions(recipe: &Recipe) -> Vec<Problem> {
         "rings.minimum",
         "must be smaller than rings.maximum",
     );
-    let integers = output.dtype != OutputType::Float32;
     match (output.scale_min, output.scale_max) {
+        (None, None) => {}
         (Some(low), Some(high)) => {
             refuse(low >= high, "output.scale_min", "must be smaller than output.scale_max");
         }
-        (None, None) => refuse(
-            integers,
-            "output.dtype",
-            "integers need the attenuations between which they count: set output.scale_min and output.scale_max",
-        ),
         (None, Some(_)) => refuse(true, "output.scale_min", "is missing: output.scale_max needs it"),
         (Some(_), None) => refuse(true, "output.scale_max", "is missing: output.scale_min needs it"),
     }

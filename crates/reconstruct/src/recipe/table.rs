@@ -387,9 +387,10 @@ recipe! {
     output: Output {
         /// Type of the voxels, in TIFF slices and in OME-Zarr.
         dtype: OutputType = OutputType::Float32;
-        /// Attenuation that becomes 0 in integers.
+        /// Attenuation that becomes 0 in integers. `auto`, which both ends must then be: the range of the middle
+        /// slice, settled before the first slice is written.
         scale_min: Option<f64> = None, unit "1/cm", limits Limits::Within(-1e9, 1e9);
-        /// Attenuation that becomes the largest integer.
+        /// Attenuation that becomes the largest integer. `auto`: as for output.scale_min.
         scale_max: Option<f64> = None, unit "1/cm", limits Limits::Within(-1e9, 1e9);
     }
 
