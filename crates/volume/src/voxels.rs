@@ -1,0 +1,250 @@
+//! Voxels in their stored type.
+//!
+//! Writers and the pyramid work on what is stored, not on what was computed: a coarse voxel of an
+//! integer volume is the mean of the integers on disk, so that a pyramid built while reconstructing and
+//! one built later from disk agree bit for bit.
+
+use std::borrow::Cow;
+
+use crate::spec::{DataType, Scaling};
+
+// Files hold little-endian voxels and are written straight from memory.
+#[cfg(target_endian = "big")]
+compile_error!("volumes are written from memory as it is, which must be little-endian");
+
+/// A type that voxels are stored in.
+pub(crate) trait Voxel: bytemuck::Pod + Send + Sync + Default + PartialEq + std::fmt::Debug {
+    /// The wider type in which children are added up.
+    type Sum: Copy;
+    /// A child as a summand.
+    fn widen(self) -> Self::Sum;
+    /// Adds two summands.
+    fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    /// The mean from the sum of eight children: exact division for f32, half to even for integers.
+    fn eighth(sum: Self::Sum) -> Self;
+}
+
+impl Voxel for f32 {
+    type Sum = f32;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn add(a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    fn eighth(sum: f32) -> f32 {
+        sum * 0.125
+    }
+}
+
+/// Rounds sum / 8 half to even.
+#[inline(always)]
+fn eighth_half_even(sum: u32) -> u32 {
+    // Adding 3 plus the quotient's lowest bit carries exactly when the remainder is above 4, or is 4 and
+    // the quotient is odd.
+    (sum + 3 + ((sum >> 3) & 1)) >> 3
+}
+
+impl Voxel for u16 {
+    type Sum = u32;
+    #[inline(always)]
+    fn widen(self) -> u32 {
+        u32::from(self)
+    }
+    #[inline(always)]
+    fn add(a: u32, b: u32) -> u32 {
+        a + b
+    }
+    #[inline(always)]
+    fn eighth(sum: u32) -> u16 {
+        eighth_half_even(sum) as u16
+    }
+}
+
+impl Voxel for u8 {
+    type Sum = u32;
+    #[inline(always)]
+    fn widen(self) -> u32 {
+        u32::from(self)
+    }
+    #[inline(always)]
+    fn add(a: u32, b: u32) -> u32 {
+        a + b
+    }
+    #[inline(always)]
+    fn eighth(sum: u32) -> u8 {
+        eighth_half_even(sum) as u8
+    }
+}
+
+/// Stored voxels, owned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Voxels {
+    /// float32.
+    F32(Vec<f32>),
+    /// uint16.
+    U16(Vec<u16>),
+    /// uint8.
+    U8(Vec<u8>),
+}
+
+/// Stored voxels, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum VoxelsRef<'a> {
+    /// float32.
+    F32(&'a [f32]),
+    /// uint16.
+    U16(&'a [u16]),
+    /// uint8.
+    U8(&'a [u8]),
+}
+
+/// Runs the same code for each stored type.
+macro_rules! with_voxels {
+    ($voxels:expr, $kind:ident, $v:ident => $body:expr) => {
+        match $voxels {
+            $crate::voxels::$kind::F32($v) => $body,
+            $crate::voxels::$kind::U16($v) => $body,
+            $crate::voxels::$kind::U8($v) => $body,
+        }
+    };
+}
+
+impl Voxels {
+    /// No voxels of type `dtype`.
+    pub fn empty(dtype: DataType) -> Self {
+        match dtype {
+            DataType::F32 => Self::F32(Vec::new()),
+            DataType::U16 => Self::U16(Vec::new()),
+            DataType::U8 => Self::U8(Vec::new()),
+        }
+    }
+
+    /// Converts values to their stored form, see [`Scaling`].
+    pub fn from_values(values: &[f32], dtype: DataType, scaling: Option<Scaling>) -> Self {
+        match dtype {
+            DataType::F32 => Self::F32(values.to_vec()),
+            DataType::U16 => {
+                Self::U16(values.iter().map(|&v| quantise(v, scaling, 65535.0) as u16).collect())
+            }
+            DataType::U8 => Self::U8(values.iter().map(|&v| quantise(v, scaling, 255.0) as u8).collect()),
+        }
+    }
+
+    /// A view of the voxels.
+    pub fn view(&self) -> VoxelsRef<'_> {
+        match self {
+            Self::F32(v) => VoxelsRef::F32(v),
+            Self::U16(v) => VoxelsRef::U16(v),
+            Self::U8(v) => VoxelsRef::U8(v),
+        }
+    }
+
+    /// Removes all voxels, keeping the memory.
+    pub fn clear(&mut self) {
+        with_voxels!(self, Voxels, v => v.clear());
+    }
+
+    /// Appends voxels; those of another type are refused with `false`.
+    #[must_use]
+    pub fn extend(&mut self, other: VoxelsRef<'_>) -> bool {
+        match (self, other) {
+            (Self::F32(a), VoxelsRef::F32(b)) => a.extend_from_slice(b),
+            (Self::U16(a), VoxelsRef::U16(b)) => a.extend_from_slice(b),
+            (Self::U8(a), VoxelsRef::U8(b)) => a.extend_from_slice(b),
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl<'a> VoxelsRef<'a> {
+    /// The stored type.
+    pub fn dtype(&self) -> DataType {
+        match self {
+            Self::F32(_) => DataType::F32,
+            Self::U16(_) => DataType::U16,
+            Self::U8(_) => DataType::U8,
+        }
+    }
+
+    /// Number of voxels.
+    pub fn len(&self) -> usize {
+        with_voxels!(self, VoxelsRef, v => v.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The voxels as little-endian bytes, without a copy.
+    pub fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::F32(v) => bytemuck::cast_slice(v),
+            Self::U16(v) => bytemuck::cast_slice(v),
+            Self::U8(v) => v,
+        }
+    }
+
+    /// The values that the voxels stand for: integers by `scaling`, else as they are.
+    pub fn values(&self, scaling: Option<Scaling>) -> Cow<'a, [f32]> {
+        match *self {
+            Self::F32(v) => Cow::Borrowed(v),
+            Self::U16(v) => Cow::Owned(v.iter().map(|&v| restore(f32::from(v), scaling, 65535.0)).collect()),
+            Self::U8(v) => Cow::Owned(v.iter().map(|&v| restore(f32::from(v), scaling, 255.0)).collect()),
+        }
+    }
+}
+
+/// Value to integer; NaN becomes 0 (a cast of NaN is 0, which Rust guarantees).
+#[inline(always)]
+fn quantise(value: f32, scaling: Option<Scaling>, maximum: f32) -> f32 {
+    let v = match scaling {
+        Some(s) => (value - s.min) / (s.max - s.min) * maximum,
+        None => value,
+    };
+    v.round().clamp(0.0, maximum)
+}
+
+/// Integer to value.
+#[inline(always)]
+fn restore(stored: f32, scaling: Option<Scaling>, maximum: f32) -> f32 {
+    match scaling {
+        Some(s) => s.min + stored / maximum * (s.max - s.min),
+        None => stored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eighths_round_half_to_even() {
+        for sum in 0..(255 * 8 + 1) {
+            let exact = f64::from(sum) / 8.0;
+            assert_eq!(f64::from(u8::eighth(sum)), exact.round_ties_even(), "{sum}");
+        }
+        for sum in [65535 * 8, 65535 * 8 - 4, 65534 * 8 + 4, 12, 20] {
+            assert_eq!(f64::from(u16::eighth(sum)), (f64::from(sum) / 8.0).round_ties_even(), "{sum}");
+        }
+    }
+
+    #[test]
+    fn integers_are_scaled_rounded_and_clipped() {
+        let s = Some(Scaling { min: -1.0, max: 3.0 });
+        let v = Voxels::from_values(&[-2.0, -1.0, 1.0, 3.0, 9.0, f32::NAN, f32::INFINITY], DataType::U8, s);
+        assert_eq!(v, Voxels::U8(vec![0, 0, 128, 255, 255, 0, 255]));
+        let back = v.view().values(s);
+        // One step is 4 / 255; half of it is the largest rounding error inside the range.
+        assert!((back[2] - 1.0).abs() <= 2.0 / 255.0 + 1e-6);
+        assert_eq!(
+            Voxels::from_values(&[300.4, 70000.0], DataType::U16, None),
+            Voxels::U16(vec![300, 65535])
+        );
+    }
+}
