@@ -10,6 +10,7 @@ mod error;
 mod info;
 mod samples;
 mod scan;
+pub mod simulate;
 
 pub use completeness::{Completeness, Verdict, completeness};
 pub use error::{Error, Result};
