@@ -9,5 +9,12 @@
 //! * Results are the same bits whatever the number of threads.
 
 pub mod error;
+pub mod mask;
+pub mod normalize;
+pub mod stripes;
+
+mod flats;
+mod ln;
+mod normalize_line;
 
 pub use error::{Error, Result};

@@ -1,0 +1,258 @@
+//! The transform of [`super::fourier_wavelet`]: down the levels collecting damped frequencies, up again to the
+//! correction.
+
+use super::fourier_wavelet::{FourierWavelet, FourierWaveletWorkspace, Level, SPARE, WIDE};
+use super::kernels::{
+    BLOCK, STRIP, analyse_line, combine_rows, load, project_strip, round_up, split_even_odd, store, subtract,
+    synthesise_block, synthesise_line, synthesise_rows,
+};
+use crate::error::{Error, Result};
+use pulp::{Simd, WithSimd};
+
+/// Removes the stripes of a sinogram whose length has been checked.
+pub(super) struct Remove<'a> {
+    pub(super) plan: &'a FourierWavelet,
+    pub(super) workspace: &'a mut FourierWaveletWorkspace,
+    pub(super) sinogram: &'a mut [f32],
+}
+
+impl WithSimd for Remove<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Result<()> {
+        let Self { plan, workspace, sinogram } = self;
+        for n in 0..plan.levels.len() {
+            analyse(simd, plan, n, workspace, sinogram);
+            // Every input value reaches some coefficient of the first level, so this finds any that is not finite.
+            let level = &plan.levels[n];
+            let mut lines = workspace.coefficients[n].chunks_exact(level.coefficient_stride);
+            if !lines.all(|line| line[..level.columns].iter().all(|c| c.is_finite())) {
+                return Err(Error::data(
+                    "sinogram",
+                    "it holds values that are not finite; normalise and clip it first",
+                ));
+            }
+        }
+        for n in (0..plan.levels.len()).rev() {
+            synthesise(simd, plan, n, workspace, sinogram);
+        }
+        Ok(())
+    }
+}
+
+/// Level n: approximation into `images[n]`, damped frequencies of the detail into `coefficients[n]`.
+#[inline(always)]
+fn analyse<S: Simd>(
+    simd: S,
+    plan: &FourierWavelet,
+    n: usize,
+    workspace: &mut FourierWaveletWorkspace,
+    sinogram: &[f32],
+) {
+    let level = &plan.levels[n];
+    let (before, after) = workspace.images.split_at_mut(n);
+    let (source, source_stride) = match before.last() {
+        Some(image) => (image.as_slice(), plan.levels[n - 1].stride),
+        None => (sinogram, plan.columns),
+    };
+    let margin = plan.analysis.len();
+    let detail = workspace.detail.as_mut_slice();
+    let mut first = 0;
+    for (row, image) in after[0].chunks_exact_mut(level.stride).enumerate() {
+        let terms = &level.terms[first..level.term_ends[row]];
+        first = level.term_ends[row];
+        combine_rows(simd, source, source_stride, level.columns_in, terms, &mut workspace.line);
+        let (even, odd) = (workspace.even.as_mut_slice(), workspace.odd.as_mut_slice());
+        split_even_odd(&workspace.line, level.columns_in, margin, even, odd);
+        analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, image, |c, value| {
+            store::<S>(detail, (c / STRIP * level.rows + row) * STRIP + c % STRIP, value);
+        });
+    }
+    let half = level.rows / 2 + 1;
+    let lines = round_up(level.frequencies, BLOCK);
+    let stride = level.coefficient_stride;
+    let (cos, sin) = workspace.coefficients[n].split_at_mut(lines * stride);
+    let [plus, minus] = &mut workspace.folded;
+    let (plus, minus) = (&mut plus[..half * STRIP], &mut minus[..half * STRIP]);
+    for (strip, rows) in
+        detail.chunks_exact(level.rows * STRIP).take(level.columns.div_ceil(STRIP)).enumerate()
+    {
+        fold(simd, rows, level.rows, plus, minus);
+        for block in 0..lines / BLOCK {
+            let matrix = block * half * BLOCK..(block + 1) * half * BLOCK;
+            let out = block * BLOCK * stride;
+            project_strip(
+                simd,
+                &level.project[0][matrix.clone()],
+                plus,
+                &mut cos[out..],
+                stride,
+                strip * STRIP,
+            );
+            project_strip(simd, &level.project[1][matrix], minus, &mut sin[out..], stride, strip * STRIP);
+        }
+    }
+    for part in [cos, sin] {
+        for (line, weight) in part.chunks_exact_mut(stride).zip(&level.weights) {
+            line[..level.columns].iter_mut().for_each(|c| *c *= weight);
+        }
+    }
+}
+
+/// Sums and differences of the rows i and N − i of a strip, for i ≤ N/2.
+#[inline(always)]
+fn fold<S: Simd>(simd: S, rows: &[f32], n: usize, plus: &mut [f32], minus: &mut [f32]) {
+    let pairs = plus.chunks_exact_mut(STRIP).zip(minus.chunks_exact_mut(STRIP));
+    for (i, (plus, minus)) in pairs.enumerate() {
+        let here = &rows[i * STRIP..(i + 1) * STRIP];
+        if i == 0 || 2 * i == n {
+            plus.copy_from_slice(here);
+            minus.fill(0.0);
+            continue;
+        }
+        let there = &rows[(n - i) * STRIP..(n - i + 1) * STRIP];
+        let mut at = 0;
+        while at < STRIP {
+            let (a, b) = (load::<S>(here, at), load::<S>(there, at));
+            store::<S>(plus, at, simd.add_f32s(a, b));
+            store::<S>(minus, at, simd.sub_f32s(a, b));
+            at += S::F32_LANES;
+        }
+    }
+}
+
+/// Level n: correction of the level above from that of this level (in `images[n]`) and `coefficients[n]`; at
+/// the top it is subtracted from the sinogram.
+#[inline(always)]
+fn synthesise<S: Simd>(
+    simd: S,
+    plan: &FourierWavelet,
+    n: usize,
+    workspace: &mut FourierWaveletWorkspace,
+    sinogram: &mut [f32],
+) {
+    let level = &plan.levels[n];
+    let lines = round_up(level.frequencies, BLOCK);
+    let (cos, sin) = workspace.wide.split_at_mut(level.frequencies * level.wide_stride);
+    let sources = workspace.coefficients[n].split_at(lines * level.coefficient_stride);
+    for (source, wide) in [(sources.0, &mut *cos), (sources.1, &mut *sin)] {
+        let pairs =
+            source.chunks_exact(level.coefficient_stride).zip(wide.chunks_exact_mut(level.wide_stride));
+        for (line, wide) in pairs.take(level.frequencies) {
+            for (strip, wide) in wide.chunks_exact_mut(WIDE).enumerate() {
+                let q = strip * WIDE / 2;
+                synthesise_line(simd, line, &plan.synthesis_high, q, WIDE / 2, &mut workspace.line, wide);
+            }
+        }
+    }
+    let (before, after) = workspace.images.split_at_mut(n);
+    let coarser = (n + 1 < plan.levels.len()).then_some(after[0].as_slice());
+    let strip = &mut workspace.strip[..level.rows * WIDE];
+    for column in (0..level.columns_in).step_by(WIDE) {
+        match coarser {
+            Some(image) => {
+                for (line, out) in image.chunks_exact(level.stride).zip(strip.chunks_exact_mut(WIDE)) {
+                    let q = column / 2;
+                    synthesise_line(simd, line, &plan.synthesis_low, q, WIDE / 2, &mut workspace.line, out);
+                }
+            }
+            None => strip.fill(0.0),
+        }
+        let width = round_up(WIDE.min(level.columns_in - column), 2 * SPARE);
+        add_frequencies(simd, level, (cos, sin), column, width, strip);
+        match before.last_mut() {
+            Some(finer) => {
+                let stride = plan.levels[n - 1].stride;
+                let width = round_up(WIDE.min(level.columns_in - column), SPARE);
+                for p in 0..level.rows_in.div_ceil(2) {
+                    let (first, second) = finer[2 * p * stride..].split_at_mut(stride);
+                    let last = 2 * p + 1 == level.rows_in;
+                    synthesise_rows(simd, strip, WIDE, width, &plan.synthesis_low, p, |at, even, odd| {
+                        store::<S>(first, column + at, even);
+                        if !last {
+                            store::<S>(second, column + at, odd);
+                        }
+                    });
+                }
+            }
+            None => {
+                let last = plan.first_row + plan.angles;
+                let width = WIDE.min(level.columns_in - column);
+                for p in plan.first_row / 2..last.div_ceil(2) {
+                    let (even_line, odd_line) = line_pair(plan, sinogram, 2 * p, column, width);
+                    synthesise_rows(simd, strip, WIDE, width, &plan.synthesis_low, p, |at, even, odd| {
+                        subtract(simd, even_line, at, even);
+                        subtract(simd, odd_line, at, odd);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The parts `column..column + width` of the sinogram's lines at the padded rows `row` and `row + 1`; empty where
+/// the row is padding.
+#[inline(always)]
+fn line_pair<'a>(
+    plan: &FourierWavelet,
+    sinogram: &'a mut [f32],
+    row: usize,
+    column: usize,
+    width: usize,
+) -> (&'a mut [f32], &'a mut [f32]) {
+    let start = |row: usize| (row - plan.first_row) * plan.columns + column;
+    if row < plan.first_row {
+        let start = start(row + 1);
+        return (&mut [], &mut sinogram[start..start + width]);
+    }
+    let (line, rest) = sinogram[start(row)..].split_at_mut(width);
+    let next: &mut [f32] = match row + 1 < plan.first_row + plan.angles {
+        true => &mut rest[plan.columns - width..plan.columns],
+        false => &mut [],
+    };
+    (line, next)
+}
+
+/// strip[i] += Σ_k cos(2πki/N) c[k] + sin(2πki/N) s[k] for the columns from `column`.
+#[inline(always)]
+fn add_frequencies<S: Simd>(
+    simd: S,
+    level: &Level,
+    (cos, sin): (&[f32], &[f32]),
+    column: usize,
+    width: usize,
+    strip: &mut [f32],
+) {
+    let half = level.rows / 2 + 1;
+    let size = level.frequencies * BLOCK;
+    for block in 0..half.div_ceil(BLOCK) {
+        let matrices = (
+            &level.synthesise[0][block * size..(block + 1) * size],
+            &level.synthesise[1][block * size..(block + 1) * size],
+        );
+        for at in (0..width).step_by(2 * S::F32_LANES) {
+            synthesise_block(
+                simd,
+                matrices,
+                level.frequencies,
+                (cos, sin),
+                level.wide_stride,
+                column + at,
+                |b, offset, here, there| {
+                    let i = block * BLOCK + b;
+                    if i < half {
+                        let start = i * WIDE + at + offset;
+                        let sum = simd.add_f32s(load::<S>(strip, start), here);
+                        store::<S>(strip, start, sum);
+                        if i > 0 && 2 * i < level.rows {
+                            let start = (level.rows - i) * WIDE + at + offset;
+                            let sum = simd.add_f32s(load::<S>(strip, start), there);
+                            store::<S>(strip, start, sum);
+                        }
+                    }
+                },
+            );
+        }
+    }
+}
