@@ -66,7 +66,11 @@ make_venv() {
     say "making $dir from $requirements"
     rm -rf "$dir"
     "$PYTHON" -m venv "$dir" || die "'$PYTHON -m venv $dir' failed (see above). On Debian: apt-get install python3-venv"
-    if ! "$dir/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -r "$requirements" >&2; then
+    local pip=("$dir/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -r "$requirements")
+    # A constraints.txt beside it pins what those packages bring in.
+    local constraints="${requirements%/*}/constraints.txt"
+    [ ! -f "$constraints" ] || pip+=(-c "$constraints")
+    if ! "${pip[@]}" >&2; then
         rm -rf "$dir"
         die "pip could not install $requirements (see above). It needs the Python package index:
        check the network, or a proxy or mirror in pip's configuration, then run make again."
@@ -75,7 +79,9 @@ make_venv() {
 }
 
 # What a finished venv was made from: the pins and the Python that holds them.
-stamp() { { cat "$1"; "$2/bin/python" -V; } | cksum; }
+stamp() {
+    { cat "$1" "${1%/*}/constraints.txt" 2>/dev/null || true; "$2/bin/python" -V; } | cksum
+}
 
 install_build() {
     need_compilers
@@ -102,10 +108,7 @@ install_build() {
 
 install_judges() {
     local requirements=tests/judges/requirements.txt
-    if [ ! -f "$requirements" ]; then
-        say "$requirements is not there; the judges will be skipped"
-        return
-    fi
+    [ -f "$requirements" ] || die "$requirements is missing; this checkout is incomplete."
     need_python
     if [ -x .tools/judges/bin/python ] && [ -f .tools/judges/stamp ] &&
         [ "$(stamp "$requirements" .tools/judges 2>/dev/null)" = "$(cat .tools/judges/stamp)" ]; then

@@ -48,18 +48,19 @@ def content(findings: Findings) -> int:
 
 
 def scripts(findings: Findings, path, body: str) -> None:
-    """Scripts parse, and those with a first line that says so can be run."""
+    """Scripts parse, and shell scripts can be run."""
     first = body.split("\n", 1)[0]
     if path.suffix == ".py":
         try:
             compile(body, str(path), "exec")
         except SyntaxError as error:
             findings.error(f"{path}:{error.lineno}: Python does not parse it: {error.msg}")
-    if path.suffix == ".sh" or (first.startswith("#!") and "sh" in first.split("/")[-1]):
+    shell = path.suffix == ".sh" or (first.startswith("#!") and "sh" in first.split("/")[-1])
+    if shell:
         parsed = subprocess.run(["bash", "-n", str(ROOT / path)], capture_output=True, text=True)
         if parsed.returncode:
             findings.error(f"{path}: bash does not parse it: {parsed.stderr.strip()}")
-    if first.startswith("#!/") and not (ROOT / path).stat().st_mode & 0o100:
+    if shell and first.startswith("#!/") and not (ROOT / path).stat().st_mode & 0o100:
         findings.error(f"{path}: starts with #! and cannot be run; chmod +x, and git add again")
 
 
