@@ -5,12 +5,20 @@
 //! Rust code of this crate (module `h5`): raw files come half written, truncated and damaged, and a
 //! damaged file must end in an error, never in a crash or a hang of the process that looks at it.
 
+mod array;
+mod checks;
 mod completeness;
+mod decode;
 mod error;
+mod frames;
+mod h5;
 mod info;
+mod layout;
+mod meta;
 mod samples;
 mod scan;
 pub mod simulate;
+mod theta;
 
 pub use completeness::{Completeness, Verdict, completeness};
 pub use error::{Error, Result};
