@@ -59,6 +59,12 @@ pub enum Error {
         /// The first file that is missing.
         path: PathBuf,
     },
+    /// The caller stopped the work.
+    #[error("{what} was stopped; what was written so far is incomplete")]
+    Cancelled {
+        /// What was stopped.
+        what: String,
+    },
 }
 
 /// Result with this crate's [`Error`].

@@ -12,21 +12,25 @@
 //!   the interruptions: codecs run on one thread per chunk, JSON has a fixed order, and nothing written
 //!   here holds a time or a host name.
 
+pub mod convert;
 pub mod error;
 pub mod fs;
 pub mod histogram;
 pub mod manifest;
 
+pub mod reader;
 pub mod spec;
 pub mod tiff;
 pub mod voxels;
 pub mod zarr;
 
+pub use convert::{ConvertOptions, Converted, zarr_from_tiffs};
 pub use error::{Error, Result};
 pub use fs::{FileRecord, sync_files, sync_filesystem};
 pub use histogram::{Histogram, Window};
 
 pub use manifest::{Level as VerifyLevel, Manifest, Verification};
+pub use reader::VolumeReader;
 pub use spec::{DataType, Scaling, VolumeSpec};
 pub use tiff::TiffStack;
 pub use voxels::{Voxels, VoxelsRef};

@@ -23,6 +23,7 @@ use crate::histogram::Window;
 use crate::spec::{DataType, VolumeSpec};
 use crate::voxels::{Voxels, VoxelsRef};
 use store::LevelStore;
+pub(crate) use store::read_subset;
 
 /// Which OME-NGFF version is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
