@@ -122,11 +122,11 @@ impl Detector {
         ws: &mut Workspace,
         out: &mut [T],
     ) {
-        if let Frame::Projection(index) = frame {
-            if self.blank[index] {
-                out.fill(T::default());
-                return;
-            }
+        if let Frame::Projection(index) = frame
+            && self.blank[index]
+        {
+            out.fill(T::default());
+            return;
         }
         pulp::Arch::new().dispatch(Expose { detector: self, frame, row, cuts, ws, out });
         self.spoil(row, out);

@@ -25,7 +25,7 @@ pub(crate) fn foam(radius: f64, rows: usize, seed: u64) -> Vec<Ellipsoid> {
     let mut shapes = vec![Ellipsoid::cylinder(0.0, 0.0, radius, 1.0)];
     let largest = SIZES.1 * radius;
     let smallest = (SIZES.0 * radius).max(1.5);
-    if !(largest > smallest) {
+    if largest <= smallest {
         return shapes;
     }
     let mut random = stream(seed, Purpose::Foam, 0, 0);

@@ -47,8 +47,7 @@ impl Ellipsoid {
     fn cut(&self, z: f64) -> Option<Cut> {
         let height = (z - self.center[2]) / self.half_axes[2];
         let shrink = 1.0 - height * height;
-        // Also refuses NaN.
-        if !(shrink > 0.0) {
+        if shrink <= 0.0 {
             return None;
         }
         let shrink = shrink.sqrt();
@@ -86,7 +85,7 @@ impl Cut {
         let half_linear = self.cos * self.sin * (aa - bb) * y;
         let constant = y * y * (self.sin * self.sin * aa + self.cos * self.cos * bb) - 1.0;
         let discriminant = half_linear * half_linear - quadratic * constant;
-        if !(discriminant > 0.0) {
+        if discriminant <= 0.0 {
             return None;
         }
         let root = discriminant.sqrt();
@@ -245,7 +244,7 @@ impl pulp::WithSimd for Project<'_> {
 /// Adds `value` times the covered part of each cell [j, j + 1) to `cells`.
 fn add_span(cells: &mut [f64], begin: f64, end: f64, value: f64) {
     let (begin, end) = (begin.max(0.0), end.min(cells.len() as f64));
-    if !(end > begin) {
+    if end <= begin {
         return;
     }
     let (first, last) = (begin as usize, (end as usize).min(cells.len() - 1));

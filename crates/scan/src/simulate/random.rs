@@ -69,9 +69,9 @@ impl Stream {
     }
 
     /// A Poisson number with the given mean, exact (inversion by sequential search); for means below 100.
+    /// A mean that is negative or not a number counts as 0.
     pub(crate) fn poisson(&mut self, mean: f64) -> f64 {
-        // A negative or NaN mean counts as none.
-        if !(mean > 0.0) {
+        if mean.is_nan() || mean <= 0.0 {
             return 0.0;
         }
         let uniform = self.uniform();

@@ -39,7 +39,7 @@ pub(crate) fn shepp_logan(radius: f64, rows: usize, raised: bool) -> Vec<Ellipso
         .collect()
 }
 
-/// Distances of the middles of [`discs`] from the axis, relative to the radius of the field.
+/// Distances of the unit discs' middles from the axis, relative to the radius of the field.
 pub const DISC_DISTANCES: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 
 /// Upright unit discs of 2 % of `radius`, in vacuum, at [`DISC_DISTANCES`] on a spiral of golden angles:

@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::options::{Layout, SimulateOptions};
 use super::storage::{array, scalar, unicode};
 
-/// The truth about a simulated scan. With [`super::phantom`] of its `options` everything can be computed again.
+/// The truth about a simulated scan. With [`super::phantom()`] of its `options` everything can be computed again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Simulated {
     /// The file; where it was read from when it comes from [`read_truth`].
