@@ -8,13 +8,24 @@
 //! * Values are attenuation per pixel unless a `scale` says otherwise.
 //! * Results are the same bits whatever the number of threads.
 
+pub mod beam_hardening;
+pub mod binning;
+pub mod convert;
 pub mod error;
+pub mod lens;
 pub mod mask;
 pub mod normalize;
+pub mod outliers;
+pub mod pad;
+pub mod phase;
+pub mod ring;
+pub mod stitch;
 pub mod stripes;
+pub mod tilt;
 
 mod flats;
 mod ln;
 mod normalize_line;
+mod resample;
 
 pub use error::{Error, Result};
