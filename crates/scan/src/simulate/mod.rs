@@ -2,7 +2,8 @@
 //!
 //! [`simulate`] writes a raw scan of a phantom whose projections are exact (closed form, no voxels), as a
 //! camera at beamline 8.3.2 would have stored it, of any size in bounded memory and the same bytes for the
-//! same [`SimulateOptions`] on every machine and with any number of threads. [`phantom()`] gives the
+//! same [`SimulateOptions`] with any number of threads and any vector width (the C library's sine and
+//! exponential, used beside the loops, may differ in a last bit between systems). [`phantom()`] gives the
 //! object itself: line integrals without a detector, and the slices that a perfect reconstruction returns.
 //!
 //! Conventions: a point (x, y) of the object is seen at the angle θ in the detector column
