@@ -23,7 +23,13 @@ pub(crate) fn check(
     let wrong =
         |reason: String| Error::Dataset { path: path.to_path_buf(), dataset: parts.dataset.clone(), reason };
 
+    let laid_out = parts.projections.len();
     written(path, &parts.dataset, &mut parts.projections, options, &mut warn)?;
+    if let Some((theta, _)) = &mut parts.theta.stored
+        && theta.len() == laid_out
+    {
+        theta.truncate(parts.projections.len());
+    }
     let (projections, rows, columns) =
         (parts.projections.len(), parts.projections.rows, parts.projections.columns);
     if projections < 2 {

@@ -45,7 +45,9 @@ pub(crate) fn blosc(data: &[u8], out: &mut [u8]) -> Result<(), String> {
             if flags & 1 != 0 {
                 unshuffle(buffer, part, size);
             } else {
-                let grouped = part.len() / size / 8 * 8 * size;
+                // Blosc leaves a block alone whose elements do not come in eights.
+                let count = part.len() / size;
+                let grouped = if count.is_multiple_of(8) { count * size } else { 0 };
                 bit_unshuffle(&buffer[..grouped], &mut part[..grouped], size);
                 part[grouped..].copy_from_slice(&buffer[grouped..]);
             }

@@ -76,12 +76,13 @@ pub(crate) fn read(source: &Source<'_>) -> Result<Option<Parts>> {
         }
     }
     let Some((detector, keys, data, array)) = chosen else {
-        return match (refused, warnings.pop()) {
-            (Some(e), _) => Err(e),
-            (None, Some(w)) => {
-                Err(source.wrong("image_key", format!("no detector has its data: {}", w.message)))
+        return match refused {
+            Some(e) => Err(e),
+            None if warnings.is_empty() => Ok(None),
+            None => {
+                let lost: Vec<&str> = warnings.iter().map(|w| w.message.as_str()).collect();
+                Err(source.wrong("image_key", format!("no detector has its data: {}", lost.join("; "))))
             }
-            (None, None) => Ok(None),
         };
     };
     let mut meta = Meta::default();
