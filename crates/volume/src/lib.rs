@@ -18,6 +18,7 @@ pub mod fs;
 pub mod histogram;
 pub mod manifest;
 
+pub mod preview;
 pub mod reader;
 pub mod spec;
 pub mod tiff;

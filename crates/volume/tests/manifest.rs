@@ -1,5 +1,5 @@
 //! The manifest: deterministic, complete, and not to be tricked.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

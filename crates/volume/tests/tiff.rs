@@ -1,5 +1,5 @@
 //! TIFF stacks: layout, tags, round trips, and the conversion to OME-Zarr.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! OME-Zarr: round trips, levels, the same bytes whichever way they are made.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

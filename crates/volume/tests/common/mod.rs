@@ -1,5 +1,5 @@
 //! What the tests share: specs, values, and a folder listing.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
