@@ -146,7 +146,7 @@ mod tests {
         let mut edges = vec![0.0; words.len() + 1];
         for (i, pair) in words.chunks_exact(2).enumerate() {
             let half_width = 0.3 + f64::from(pair[1] % 500) / 7.0;
-            add_shadow(&mut row, i as f64 * 2.3 - 5.1, half_width, 0.01, &mut edges);
+            add_shadow(&mut row, i as f64 * 2.3 - 5.1, half_width, 0.5, &mut edges);
         }
         transmit(&mut row);
         let mut normal = vec![0.0; words.len()];
