@@ -86,8 +86,8 @@ pub(crate) fn split_even_odd(line: &[f32], n: usize, margin: usize, even: &mut [
 }
 
 /// Low- and high-pass with decimation of a split line: for c in 0..n,
-/// low[c] = Σ_m f[2m] odd[c − m] + f[2m+1] even[c − m], the same for high, which is handed to `detail`
-/// vector by vector.
+/// low[c] = Σ_m f[2m] odd[c − m] + f[2m+1] even[c − m], the same for high, which goes to row `row` of the
+/// strips of `detail`, `rows` high.
 #[inline(always)]
 pub(crate) fn analyse_line<S: Simd>(
     simd: S,
@@ -96,7 +96,8 @@ pub(crate) fn analyse_line<S: Simd>(
     n: usize,
     filters: &[[f32; 4]],
     low: &mut [f32],
-    mut detail: impl FnMut(usize, S::f32s),
+    detail: &mut [f32],
+    (row, rows): (usize, usize),
 ) {
     let mut c = 0;
     while c < n {
@@ -109,7 +110,7 @@ pub(crate) fn analyse_line<S: Simd>(
             d = simd.mul_add_e_f32s(simd.splat_f32s(f[3]), e, d);
         }
         store::<S>(low, c, a);
-        detail(c, d);
+        store::<S>(detail, (c / STRIP * rows + row) * STRIP + c % STRIP, d);
         c += S::F32_LANES;
     }
 }
@@ -149,7 +150,7 @@ pub(crate) fn project_strip<S: Simd>(
 
 /// sums[b] = Σ_k matrix[k][b] · lines[k], two vectors at `column`.
 #[inline(always)]
-fn synthesis_sums<S: Simd>(
+pub(crate) fn synthesis_sums<S: Simd>(
     simd: S,
     matrix: &[f32],
     frequencies: usize,
@@ -170,29 +171,6 @@ fn synthesis_sums<S: Simd>(
         }
     }
     sums
-}
-
-/// For a block of `BLOCK` values of i: even_part[b] = Σ_k cos[b][k] · c[k], odd_part[b] = Σ_k sin[b][k] · s[k],
-/// and `emit(b, even + odd, even − odd)` for two vectors of the lines at `column`, that is for i and n − i.
-#[inline(always)]
-pub(crate) fn synthesise_block<S: Simd>(
-    simd: S,
-    (cos, sin): (&[f32], &[f32]),
-    frequencies: usize,
-    (c, s): (&[f32], &[f32]),
-    stride: usize,
-    column: usize,
-    mut emit: impl FnMut(usize, usize, S::f32s, S::f32s),
-) {
-    let lanes = S::F32_LANES;
-    let even = synthesis_sums(simd, cos, frequencies, c, stride, column);
-    let odd = synthesis_sums(simd, sin, frequencies, s, stride, column);
-    for b in 0..BLOCK {
-        for v in 0..2 {
-            let (p, q) = (even[b][v], odd[b][v]);
-            emit(b, v * lanes, simd.add_f32s(p, q), simd.sub_f32s(p, q));
-        }
-    }
 }
 
 /// Up-sampling low- or high-pass of a line: for q in q0..q0+count, out[2(q−q0)] += Σ_j f[2j] x[q+reach−j] and
@@ -229,30 +207,32 @@ pub(crate) fn synthesise_line<S: Simd>(
     }
 }
 
-/// Up-sampling low-pass along angles, one pair of output lines of a strip: even = Σ_j f[2j] rows[p+reach−j], odd
-/// likewise; `emit(column, even, odd)`. `rows` are `stride` apart.
+/// Up-sampling low-pass along angles, one vector of a pair of output lines of a strip:
+/// even = Σ_j f[2j] rows[p+reach−j], odd likewise with f[2j+1]. `rows` are `stride` apart.
 #[inline(always)]
 pub(crate) fn synthesise_rows<S: Simd>(
     simd: S,
     rows: &[f32],
     stride: usize,
-    width: usize,
     taps: &[[f32; 2]],
     p: usize,
-    mut emit: impl FnMut(usize, S::f32s, S::f32s),
-) {
+    at: usize,
+) -> (S::f32s, S::f32s) {
     let reach = taps.len() - 1;
-    let mut at = 0;
-    while at < width {
-        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (j, f) in taps.iter().enumerate() {
-            let x = load::<S>(rows, (p + reach - j) * stride + at);
-            e = simd.mul_add_e_f32s(simd.splat_f32s(f[0]), x, e);
-            o = simd.mul_add_e_f32s(simd.splat_f32s(f[1]), x, o);
-        }
-        emit(at, e, o);
-        at += S::F32_LANES;
+    let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for (j, f) in taps.iter().enumerate() {
+        let x = load::<S>(rows, (p + reach - j) * stride + at);
+        e = simd.mul_add_e_f32s(simd.splat_f32s(f[0]), x, e);
+        o = simd.mul_add_e_f32s(simd.splat_f32s(f[1]), x, o);
     }
+    (e, o)
+}
+
+/// line[at..] += value
+#[inline(always)]
+pub(crate) fn add<S: Simd>(simd: S, line: &mut [f32], at: usize, value: S::f32s) {
+    let sum = simd.add_f32s(load::<S>(line, at), value);
+    store::<S>(line, at, sum);
 }
 
 /// line[at..] −= value, up to the line's end.

@@ -6,6 +6,7 @@
 //! corrected sinograms. With blocks, each block of angles has its own q. All sums in f64.
 
 use crate::error::{Error, Result, check_len};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Parameters of [`Titarenko`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +76,7 @@ impl Titarenko {
     pub fn remove(&self, workspace: &mut TitarenkoWorkspace, sinogram: &mut [f32]) -> Result<()> {
         check_len("sinogram", sinogram.len(), self.angles * self.columns)?;
         sinogram.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
-        let columns = self.columns;
+        let (columns, arch) = (self.columns, Arch::new());
         let step = self.angles.checked_div(self.options.nblock).unwrap_or(self.angles);
         let TitarenkoWorkspace { first, second, solver } = workspace;
         first.clear();
@@ -93,14 +94,11 @@ impl Titarenko {
         let constants = first.chunks_exact(columns).zip(second.chunks_exact(columns));
         for (block, (q1, q2)) in treated.chunks_exact_mut(step * columns).zip(constants) {
             for line in block.chunks_exact_mut(columns) {
-                for ((x, a), b) in line.iter_mut().zip(q1).zip(q2) {
-                    *x = (*x + a) * (*x + b);
-                    smallest = if *x < smallest { *x } else { smallest };
-                }
+                smallest = smallest.min(arch.dispatch(Product { line, q1, q2 }));
             }
         }
         let lift = self.options.alpha as f32 * smallest.abs();
-        sinogram.iter_mut().for_each(|x| *x = (*x + lift).sqrt());
+        arch.dispatch(Root { values: sinogram, lift });
         Ok(())
     }
 }
@@ -122,12 +120,7 @@ impl Solver {
         self.mean.resize(columns, 0.0);
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for line in block.chunks_exact(columns) {
-            let mut sum = 0.0;
-            for (m, x) in self.mean.iter_mut().zip(line) {
-                let x = f64::from(*x);
-                *m += x;
-                sum += x;
-            }
+            let sum = Arch::new().dispatch(Accumulate { line, total: &mut self.mean });
             (low, high) = (low.min(sum), high.max(sum));
         }
         let angles = (block.len() / columns) as f64;
@@ -198,5 +191,75 @@ impl Solver {
             self.q[i] = x;
         }
         out.extend(self.q.iter().map(|q| *q as f32));
+    }
+}
+
+/// Adds a line to running totals; returns its sum.
+struct Accumulate<'a> {
+    line: &'a [f32],
+    total: &'a mut [f64],
+}
+
+impl WithSimd for Accumulate<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut lanes = [0.0f64; 8];
+        let mut totals = self.total.chunks_exact_mut(8);
+        let mut values = self.line.chunks_exact(8);
+        for (total, x) in totals.by_ref().zip(values.by_ref()) {
+            for l in 0..8 {
+                let x = f64::from(x[l]);
+                total[l] += x;
+                lanes[l] += x;
+            }
+        }
+        let mut sum: f64 = lanes.iter().sum();
+        for (total, x) in totals.into_remainder().iter_mut().zip(values.remainder()) {
+            *total += f64::from(*x);
+            sum += f64::from(*x);
+        }
+        sum
+    }
+}
+
+/// x ← (x + q₁)(x + q₂) on a line; returns the smallest product.
+struct Product<'a> {
+    line: &'a mut [f32],
+    q1: &'a [f32],
+    q2: &'a [f32],
+}
+
+impl WithSimd for Product<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Self { line, q1, q2 } = self;
+        let n = line.len();
+        let (q1, q2) = (&q1[..n], &q2[..n]);
+        let mut lanes = [f32::INFINITY; 8];
+        for (start, part) in (0..n).step_by(8).zip(line.chunks_mut(8)) {
+            for (l, x) in part.iter_mut().enumerate() {
+                *x = (*x + q1[start + l]) * (*x + q2[start + l]);
+                lanes[l] = if *x < lanes[l] { *x } else { lanes[l] };
+            }
+        }
+        lanes.iter().copied().fold(f32::INFINITY, f32::min)
+    }
+}
+
+/// x ← √(x + lift).
+struct Root<'a> {
+    values: &'a mut [f32],
+    lift: f32,
+}
+
+impl WithSimd for Root<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for x in self.values {
+            *x = (*x + self.lift).sqrt();
+        }
     }
 }
