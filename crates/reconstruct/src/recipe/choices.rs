@@ -90,14 +90,6 @@ choices! {
         No = "no",
     }
 
-    /// How the two halves of a 360° half-acquisition are joined where they overlap.
-    Blend {
-        /// Weights that change linearly over the overlap.
-        Linear = "linear",
-        /// Equal weights.
-        Average = "average",
-    }
-
     /// How flat fields are applied.
     FlatMethod {
         /// The mean of all flat fields.

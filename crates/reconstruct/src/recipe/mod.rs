@@ -22,7 +22,7 @@ mod value;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use choices::{
-    AngleSign, Blend, CenterMethod, Decision, FilterName, FlatMethod, GridrecMode, OutlierMethod, OutputType,
+    AngleSign, CenterMethod, Decision, FilterName, FlatMethod, GridrecMode, OutlierMethod, OutputType,
     PaddingMethod, PhaseMethod, Region, RingMethod, ScanRange, StripeMethod, Wavelet, ZarrCompression,
 };
 pub use docs::markdown;

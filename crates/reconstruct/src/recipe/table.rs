@@ -6,7 +6,7 @@
 //! sections is the order in which the job works.
 
 use super::choices::{
-    AngleSign, Blend, CenterMethod, Decision, FilterName, FlatMethod, GridrecMode, OutlierMethod, OutputType,
+    AngleSign, CenterMethod, Decision, FilterName, FlatMethod, GridrecMode, OutlierMethod, OutputType,
     PaddingMethod, PhaseMethod, Region, RingMethod, ScanRange, StripeMethod, Wavelet, ZarrCompression,
 };
 use super::value::{Kind, Limits, Setting, Value};
@@ -81,15 +81,15 @@ impl Parameter {
 
     /// Type, range and unit in words.
     pub fn allowed(&self) -> String {
-        let mut words = self.kind.words();
+        let mut words = self.kind.inner().words();
         let limits = self.limits.words();
         if !limits.is_empty() {
             words = format!("{words} ({limits})");
         }
         if !self.unit.is_empty() {
-            words = format!("{words}, in {}", self.unit);
+            words = format!("{words} in {}", self.unit);
         }
-        words
+        if self.kind.is_optional() { words + ", or auto" } else { words }
     }
 
     /// Lets `range = 180` and `half_acquisition = true` stand for the names of choices.
@@ -225,8 +225,6 @@ recipe! {
         /// Whether a 360° scan has the rotation axis near an edge of the detector, so that two halves make
         /// a wider sinogram. `auto`: as the overlap found in the data says.
         half_acquisition: Decision = Decision::Auto;
-        /// How the two halves are joined where they overlap.
-        stitch_blend: Blend = Blend::Linear;
     }
 
     /// Reduction of the data before anything else.

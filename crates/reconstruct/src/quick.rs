@@ -1,0 +1,191 @@
+//! The quick look and the pictures: the middle slice before the long work starts, the evidence for the
+//! rotation centre, and the final preview.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use volume::{FileRecord, Histogram, TiffStack, Window};
+
+use crate::chain::Chain;
+use crate::clocks::Clocks;
+use crate::job::Context;
+use crate::journal::WorkFolder;
+use crate::plan::Plan;
+use crate::prepare::{CenterFound, Prepared};
+use crate::progress::Event;
+use crate::recipe::OutputType;
+use crate::{Error, Result, outputs, picture};
+
+/// One row reconstructed at candidate centres, small, as grey values: what a person judges a centre by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CenterPicture {
+    /// The centre that was found or given.
+    pub center: f64,
+    /// One line above the tiles.
+    pub caption: String,
+    /// Candidates, left to right.
+    pub candidates: Vec<f64>,
+    /// Edge of a tile in pixels.
+    pub size: usize,
+    /// One tile a candidate, grey values 0 to 255, row by row.
+    pub tiles: Vec<Vec<u8>>,
+}
+
+impl CenterPicture {
+    /// Draws the middle one of the rows that the centre was sought in.
+    pub fn draw(prepared: &Prepared, found: &CenterFound, candidates: Option<Vec<f64>>) -> Result<Self> {
+        picture::evidence(prepared, found, candidates)
+    }
+
+    /// Keeps the picture in the work folder for the final preview.
+    pub(crate) fn keep(&self, work: &WorkFolder) -> Result<()> {
+        let path = work.picture_path();
+        let text =
+            serde_json::to_vec(self).map_err(|error| Error::io("cannot encode", &path, error.into()))?;
+        Ok(volume::fs::write_atomic(&path, &text)?)
+    }
+
+    /// The picture kept in the work folder, if there is one.
+    pub(crate) fn kept(work: &WorkFolder) -> Result<Option<Self>> {
+        let path = work.picture_path();
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| Error::io("cannot decode", &path, error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::io("cannot read", &path, source)),
+        }
+    }
+
+    /// Writes the picture alone as PNG.
+    pub fn write(&self, target: &Path, scan: &Path) -> Result<()> {
+        Ok(volume::fs::write_atomic(target, &picture::center_png(self, scan)?)?)
+    }
+}
+
+/// Values of slices at scattered rows, each as it will be in the volume.
+fn slices(prepared: &Prepared, plan: &Plan, chain: &Chain, wanted: &[usize]) -> Result<Vec<Vec<f32>>> {
+    let source = &prepared.source;
+    let pairs: Vec<_> = wanted
+        .iter()
+        .map(|&z| {
+            let even = plan.rows.row(z) & !1;
+            even..(even + 2).min(source.rows())
+        })
+        .collect();
+    let clocks = Clocks::default();
+    let mut workspace = chain.workspace()?;
+    let mut images = Vec::new();
+    for ((&z, rows), block) in wanted.iter().zip(&pairs).zip(source.blocks(&pairs)?) {
+        let mut image = vec![0f32; plan.slice_columns * plan.slice_columns];
+        let both = rows.len() == 2;
+        let targets = if plan.rows.row(z) == rows.start {
+            [Some(&mut image[..]), None]
+        } else {
+            [None, Some(&mut image[..])]
+        };
+        chain.pair(&mut workspace, &block, 0, both, targets, &clocks)?;
+        images.push(image);
+    }
+    Ok(images)
+}
+
+/// Makes and announces the quick look: middle slice, centre's evidence, histogram, as preview picture.
+pub(crate) fn deliver(
+    context: &Context<'_>,
+    prepared: &Prepared,
+    plan: &Plan,
+    chain: &Chain,
+    evidence: Option<&CenterPicture>,
+) -> Result<()> {
+    context.stage("quick", "a quick look at the middle slice");
+    let middle = plan.slices() / 2;
+    let image = context.pool.install(|| slices(prepared, plan, chain, &[middle]))?.pop().unwrap_or_default();
+    let mut histogram = Histogram::default();
+    chain.sample(&image, middle, &mut histogram);
+    let png = picture::quick_png(&context.paths.name(), plan, &image, evidence, &histogram)?;
+    volume::fs::write_atomic(&context.paths.preview(), &png)?;
+    context.observer.event(&Event::QuickLook {
+        preview: context.paths.preview(),
+        seconds: context.began.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}
+
+/// Writes the middle slice as a TIFF of its own: what `--quick` delivers.
+pub(crate) fn write_slice(
+    context: &Context<'_>,
+    prepared: &Prepared,
+    plan: &Plan,
+    chain: &Chain,
+) -> Result<()> {
+    let middle = plan.slices() / 2;
+    let image = context.pool.install(|| slices(prepared, plan, chain, &[middle]))?.pop().unwrap_or_default();
+    let mut spec = outputs::spec(plan, &context.paths.name(), None);
+    spec.first_row = plan.rows.row(middle);
+    spec.shape[0] = 1;
+    TiffStack::open_existing(&context.paths.quick_slice(), &context.paths.stem, &spec)?.write(0, &image)?;
+    Ok(())
+}
+
+/// Draws the evidence for a centre that is refused, so that the user can choose. A failure to draw must
+/// not hide the refusal, so it only changes the advice.
+pub(crate) fn refused(context: &Context<'_>, prepared: &Prepared, found: &CenterFound) -> String {
+    let target: PathBuf = context.paths.folder.join(format!("{}.center.png", context.paths.name()));
+    let drawn = volume::fs::create_folder(&context.paths.folder)
+        .map_err(Error::from)
+        .and_then(|()| CenterPicture::draw(prepared, found, None))
+        .and_then(|picture| picture.write(&target, &context.options.scan));
+    match drawn {
+        Ok(()) => target.display().to_string(),
+        Err(_) => format!("`beamrail center {}`", context.options.scan.display()),
+    }
+}
+
+/// The range that integer voxels span: the recipe's, or that of sampled slices with a margin.
+pub(crate) fn scaling(context: &Context<'_>, prepared: &Prepared, plan: &Plan) -> Result<Option<(f32, f32)>> {
+    let output = &plan.recipe.output;
+    if output.dtype == OutputType::Float32 {
+        return Ok(None);
+    }
+    if let (Some(low), Some(high)) = (output.scale_min, output.scale_max) {
+        return Ok(Some((low as f32, high as f32)));
+    }
+    if crate::filters::needed(&prepared.source, &plan.recipe) == Some(crate::source::Spooled::Transmission) {
+        return Err(Error::BadInput(
+            "the range of integers cannot be sampled when whole projections are filtered first; set it with \
+             --set output.scale_min=... --set output.scale_max=..."
+                .into(),
+        ));
+    }
+    context.stage("scaling", "sampling slices for the range of the integers");
+    let chain = Chain::new(plan, &prepared.angles, prepared.source.columns())?;
+    let count = plan.slices().min(5);
+    let wanted: Vec<usize> = (0..count).map(|i| (2 * i + 1) * plan.slices() / (2 * count)).collect();
+    let mut histogram = Histogram::default();
+    for (z, image) in wanted.iter().zip(slices(prepared, plan, &chain, &wanted)?) {
+        chain.sample(&image, *z, &mut histogram);
+    }
+    let (Some(low), Some(high)) = (histogram.percentile(1e-4), histogram.percentile(1.0 - 1e-4)) else {
+        return Err(Error::BadInput(
+            "the sampled slices are empty; set output.scale_min and output.scale_max".into(),
+        ));
+    };
+    let margin = 0.25 * (high - low).max(1e-6);
+    Ok(Some(((low - margin) as f32, (high + margin) as f32)))
+}
+
+/// Draws the final preview from the written volume.
+pub(crate) fn preview(
+    context: &Context<'_>,
+    plan: &Plan,
+    work: &WorkFolder,
+    histogram: &Histogram,
+    window: Window,
+) -> Result<FileRecord> {
+    let evidence = CenterPicture::kept(work)?;
+    let png = picture::final_png(context, plan, evidence.as_ref(), histogram, window)?;
+    volume::fs::write_atomic(&context.paths.preview(), &png)?;
+    let name = crate::plan::file_name(&context.paths.preview());
+    Ok(FileRecord { path: name, size: png.len() as u64, blake3: blake3::hash(&png).to_hex().to_string() })
+}
