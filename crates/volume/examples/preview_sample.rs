@@ -12,7 +12,12 @@ fn foam(z: f64, y: f64, x: f64) -> f32 {
     let mut value = 1.0;
     for i in 0..60u32 {
         let part = |k: u32| {
-            f64::from((i * 7919 + k * 104_729).wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24)
+            let mut h = ((i << 8) | k).wrapping_mul(0x9e37_79b9);
+            for _ in 0..2 {
+                h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+                h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+            }
+            f64::from((h ^ (h >> 16)) >> 8) / f64::from(1 << 24)
         };
         let (cz, cy, cx, r) =
             (part(1) * 1.0 - 0.5, part(2) * 2.0 - 1.0, part(3) * 2.0 - 1.0, 0.06 + 0.16 * part(4));

@@ -9,7 +9,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -94,7 +94,15 @@ pub fn write_file(root: &Path, relative: &str, pieces: &[&[u8]]) -> Result<FileR
 /// Writes the temporary file; returns size and digest.
 fn write_part(part: &Path, pieces: &[&[u8]]) -> Result<(u64, String)> {
     let fail = |e| Error::io("write", part, e);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(part).map_err(fail)?;
+    // A link under the temporary name (results folders are group-writable) is not followed.
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(flags)
+        .open(part)
+        .map_err(fail)?;
     set_file_mode(&file, part)?;
     write_pieces(&mut file, pieces).map_err(fail)
 }
@@ -202,6 +210,15 @@ mod tests {
         let mode = |p: &str| std::fs::metadata(dir.path().join(p)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("a"), mode("a/b"), mode("a/b/c")), (0o2775, 0o2775, 0o664));
         assert_eq!(std::fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_planted_link_is_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("victim"), "safe").unwrap();
+        std::os::unix::fs::symlink("victim", dir.path().join(".x.part")).unwrap();
+        assert!(write_file(dir.path(), "x", &[b"new"]).is_err());
+        assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"safe");
     }
 
     #[test]

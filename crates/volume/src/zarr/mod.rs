@@ -68,8 +68,9 @@ pub enum Compression {
 }
 
 impl Default for Compression {
+    /// LZ4 at level 1: on noisy float32 the higher levels cost up to half as much again and save 1 %.
     fn default() -> Self {
-        Self::Lz4 { level: 5 }
+        Self::Lz4 { level: 1 }
     }
 }
 
