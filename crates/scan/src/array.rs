@@ -100,7 +100,8 @@ impl Array {
         if frames == 0 || rows == 0 || columns == 0 {
             return bad(format!("is empty ({})", text()));
         }
-        if rows > 1 << 20 || columns > 1 << 20 || frames > 1 << 28 {
+        // Far beyond any detector and any series; what a damaged header claims must not take the memory.
+        if rows > 1 << 17 || columns > 1 << 17 || rows * columns > 1 << 28 || frames > 1 << 22 {
             return bad(format!("has an impossible shape ({})", text()));
         }
         if delivered(dataset.data_type).is_none() {

@@ -175,25 +175,28 @@ impl Threads {
             return done;
         }
         let queue = Mutex::new((work.into_iter(), None));
-        std::thread::scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|| {
-                    let mut buffers = self.take();
-                    loop {
-                        let next = match queue.lock() {
-                            Ok(mut q) if q.1.is_none() => q.0.next(),
-                            _ => None,
-                        };
-                        let Some(item) = next else { break };
-                        if let Err(e) = job(item, &mut buffers)
-                            && let Ok(mut q) = queue.lock()
-                        {
-                            q.1.get_or_insert(e);
-                        }
-                    }
-                    self.give(buffers);
-                });
+        let serve = || {
+            let mut buffers = self.take();
+            loop {
+                let next = match queue.lock() {
+                    Ok(mut q) if q.1.is_none() => q.0.next(),
+                    _ => None,
+                };
+                let Some(item) = next else { break };
+                if let Err(e) = job(item, &mut buffers)
+                    && let Ok(mut q) = queue.lock()
+                {
+                    q.1.get_or_insert(e);
+                }
             }
+            self.give(buffers);
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..helpers {
+                // A machine without threads to spare reads with those it has.
+                let _ = std::thread::Builder::new().name("scan-read".into()).spawn_scoped(scope, serve);
+            }
+            serve();
         });
         match queue.into_inner() {
             Ok((_, Some(e))) => Err(e),

@@ -7,8 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Dx, Format, How, array, attribute, codes, create, expected, stack, text, value};
-use hdf5_metno::Group;
+use common::{Dx, Format, How, als, array, attribute, codes, create, expected, stack, text, value};
 use scan::{DataType, Layout, OpenOptions, Samples, Scan, Storage, ThetaSource};
 
 fn rows(scan: &Scan) -> Vec<f32> {
@@ -178,42 +177,6 @@ fn blank_and_unwritten_frames() {
     assert!(codes(&scan).contains(&"frames-missing") && rows(&scan) == expected(0..7, 0..6, 10));
     write(0..12);
     assert!(scan::open_with(&path, &options).unwrap_err().to_string().contains("nothing"));
-}
-
-/// An old ALS file: `n` projections but those of `skip`, flats before groups in `flats`, darks at the end.
-fn als(path: &Path, n: usize, skip: &[usize], flats: &[usize], angles: bool, format: Format) {
-    let file = create(path, format);
-    let name = "20190405_101112_tooth_x";
-    let group = file.create_group(name).unwrap();
-    for (key, text) in [
-        ("pxsize", "0.0013"),
-        ("nangles", "12"),
-        ("arange", "180"),
-        ("i0cycle", "5"),
-        ("senergy", "21000"),
-        ("Camera_Z_Support", "50"),
-        ("sdate", "04-05-2019"),
-    ] {
-        attribute(&group, key, text);
-    }
-    let frame = |group: &Group, name: &str, number: usize| {
-        stack::<u16>(group, name, [1, 5, 8], number, &How::default())
-    };
-    for p in (0..n).filter(|p| !skip.contains(p)) {
-        let dataset = format!("{name}_0000_{p:04}.tif");
-        frame(&group, &dataset, p);
-        if angles {
-            attribute(&group.dataset(&dataset).unwrap(), "rot_angle", &format!("{}", p as f64 * 15.0));
-        }
-    }
-    for &g in flats {
-        for k in 0..2 {
-            frame(&group, &format!("{name}bak_{k:04}_{g:04}.tif"), 1000 + g * 2 + k);
-        }
-    }
-    for k in 0..3 {
-        frame(&group, &format!("{name}drk_{k:04}_{:04}.tif", n - 1), 2000 + k);
-    }
 }
 
 #[test]

@@ -281,6 +281,42 @@ fn flats_in_tall_compressed_chunks_are_averaged_once_and_right() {
 }
 
 #[test]
+fn throughput_where_asked_for() {
+    if std::env::var_os("BEAMRAIL_LONG").is_none() {
+        println!("skipped: throughput (set BEAMRAIL_LONG=1)");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let shape = [200, 1024, 2560];
+    let theta = Some((0..200).map(|i| f64::from(i) * 0.9).collect::<Vec<_>>());
+    for (what, how) in [
+        ("contiguous", How::default()),
+        ("gzip-1 and shuffle", How::filtered([1, 1024, 2560], vec![Filter::Shuffle, Filter::Deflate(1)])),
+    ] {
+        let dx = Dx { shape, how, theta: theta.clone(), ..Dx::default() };
+        let path = dx.in_folder::<u16>(folder.path(), |_| ());
+        let begin = std::time::Instant::now();
+        let scan = scan::open(&path).unwrap();
+        println!("{what}: open {:?}", begin.elapsed());
+        let mut buffer = Samples::empty(DataType::U16);
+        let bytes = (200 * 1024 * 2560 * 2) as f64;
+        for _ in 0..2 {
+            let begin = std::time::Instant::now();
+            if scan.needs_spool() {
+                for p in (0..200).step_by(20) {
+                    scan.read_projections(p..p + 20, &mut buffer).unwrap();
+                }
+            } else {
+                for r in (0..1024).step_by(32) {
+                    scan.read_rows(r..r + 32, &mut buffer).unwrap();
+                }
+            }
+            println!("{what}: {:.2} GB/s", bytes / begin.elapsed().as_secs_f64() / 1e9);
+        }
+    }
+}
+
+#[test]
 fn ranges_outside_the_scan_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let scan = scan::open(Dx::default().in_folder::<u16>(folder.path(), |_| ())).unwrap();

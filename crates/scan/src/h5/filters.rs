@@ -65,7 +65,7 @@ impl Pipeline {
     pub(crate) fn decode_in(&self, scratch: &mut Scratch, mask: u32, expected: usize) -> H5Result<()> {
         // No codec here packs tighter than 1 : 1032 but for constant data; a tiny chunk that claims to
         // be huge must not take the memory.
-        if expected > 256 << 20 && expected / 4096 > scratch.data.len() {
+        if expected > 16 << 20 && expected / 4096 > scratch.data.len() {
             return bad(format!("a chunk of {} bytes claims to hold {expected}", scratch.data.len()));
         }
         for (i, filter) in self.0.iter().enumerate().rev() {

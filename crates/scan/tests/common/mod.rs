@@ -199,3 +199,39 @@ impl Dx {
 pub fn codes(scan: &scan::Scan) -> Vec<&'static str> {
     scan.info().warnings.iter().map(|w| w.code).collect()
 }
+
+/// An old ALS file: `n` projections but those of `skip`, flats before groups in `flats`, darks at the end.
+pub fn als(path: &Path, n: usize, skip: &[usize], flats: &[usize], angles: bool, format: Format) {
+    let file = create(path, format);
+    let name = "20190405_101112_tooth_x";
+    let group = file.create_group(name).unwrap();
+    for (key, text) in [
+        ("pxsize", "0.0013"),
+        ("nangles", "12"),
+        ("arange", "180"),
+        ("i0cycle", "5"),
+        ("senergy", "21000"),
+        ("Camera_Z_Support", "50"),
+        ("sdate", "04-05-2019"),
+    ] {
+        attribute(&group, key, text);
+    }
+    let frame = |group: &Group, name: &str, number: usize| {
+        stack::<u16>(group, name, [1, 5, 8], number, &How::default())
+    };
+    for p in (0..n).filter(|p| !skip.contains(p)) {
+        let dataset = format!("{name}_0000_{p:04}.tif");
+        frame(&group, &dataset, p);
+        if angles {
+            attribute(&group.dataset(&dataset).unwrap(), "rot_angle", &format!("{}", p as f64 * 15.0));
+        }
+    }
+    for &g in flats {
+        for k in 0..2 {
+            frame(&group, &format!("{name}bak_{k:04}_{g:04}.tif"), 1000 + g * 2 + k);
+        }
+    }
+    for k in 0..3 {
+        frame(&group, &format!("{name}drk_{k:04}_{:04}.tif", n - 1), 2000 + k);
+    }
+}
