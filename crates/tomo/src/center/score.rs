@@ -1,0 +1,241 @@
+//! The score of every centre: a log-likelihood, kept as its spectrum so that any sub-pixel centre can be asked.
+
+use rustfft::FftPlanner;
+use rustfft::num_complex::Complex64;
+
+/// L(c) = 2 Re Σ G(ω) exp(−2iω(c − c₀)): how well mirroring about c explains the data, c₀ the trial centre.
+#[derive(Clone)]
+pub(super) struct Score {
+    /// Trial centre c₀, column.
+    pub(super) center: f64,
+    /// Length of the transform that the bins belong to.
+    pub(super) nfft: usize,
+    /// G, bins 0 to Nyquist.
+    pub(super) bins: Vec<Complex64>,
+}
+
+/// A score on a regular grid of centres.
+pub(super) struct Curve {
+    /// Centre of the first value, and the spacing.
+    pub(super) first: f64,
+    pub(super) step: f64,
+    pub(super) values: Vec<f64>,
+    /// Robust standard deviation of the values: what chance alone gives.
+    pub(super) scale: f64,
+}
+
+impl Score {
+    /// Value, first and second derivative with respect to the centre.
+    pub(super) fn derivatives(&self, center: f64) -> [f64; 3] {
+        let turn = std::f64::consts::TAU / self.nfft as f64;
+        let delta = center - self.center;
+        let mut out = [0.0; 3];
+        for (k, g) in self.bins.iter().enumerate() {
+            let rate = -2.0 * turn * k as f64;
+            let rotated = g * Complex64::cis(rate * delta);
+            out[0] += 2.0 * rotated.re;
+            out[1] -= 2.0 * rate * rotated.im;
+            out[2] -= 2.0 * rate * rate * rotated.re;
+        }
+        out
+    }
+
+    /// The score at every quarter column that the transform can tell apart, about the trial centre.
+    pub(super) fn curve(&self) -> Curve {
+        const OVERSAMPLING: usize = 2;
+        let n = self.nfft * OVERSAMPLING;
+        let mut data = vec![Complex64::ZERO; n];
+        for (k, &g) in self.bins.iter().enumerate() {
+            data[k] = g;
+        }
+        FftPlanner::new().plan_fft_forward(n).process(&mut data);
+        // exp(−2iωδ) with ω = 2πk/nfft and 2δ = j/oversampling: entry j, negative j from the end.
+        let half = n / 2;
+        let step = 0.5 / OVERSAMPLING as f64;
+        let raw: Vec<f64> = (0..n).map(|i| 2.0 * data[(i + n - half) % n].re).collect();
+        Curve { first: self.center - half as f64 * step, step, scale: chance(&raw), values: raw }
+    }
+
+    /// Adds another score with the same trial centre and transform, weighted.
+    pub(super) fn add(&mut self, other: &Self, weight: f64) {
+        for (a, b) in self.bins.iter_mut().zip(&other.bins) {
+            *a += b * weight;
+        }
+    }
+
+    /// Climbs from `start` to the nearest maximum, no further than `reach` columns: its place and curvature
+    /// (negative at a maximum); `None` when there is none in reach.
+    pub(super) fn maximum(&self, start: f64, reach: f64) -> Option<(f64, f64)> {
+        // Sample finely first: Newton's method from the wrong side of an inflection runs away.
+        let samples = 32;
+        let mut best = (f64::NEG_INFINITY, start);
+        for i in 0..=samples {
+            let c = start + reach * (2.0 * f64::from(i) / f64::from(samples) - 1.0);
+            let value = self.derivatives(c)[0];
+            if value > best.0 {
+                best = (value, c);
+            }
+        }
+        let mut c = best.1;
+        let mut low = c - 2.0 * reach / f64::from(samples);
+        let mut high = c + 2.0 * reach / f64::from(samples);
+        for _ in 0..40 {
+            let [_, slope, bend] = self.derivatives(c);
+            if slope > 0.0 {
+                low = c;
+            } else {
+                high = c;
+            }
+            let newton = c - slope / bend;
+            c = if bend < 0.0 && newton > low && newton < high { newton } else { 0.5 * (low + high) };
+            if high - low < 1e-7 || slope == 0.0 {
+                break;
+            }
+        }
+        let bend = self.derivatives(c)[2];
+        (bend < 0.0 && (c - start).abs() < reach * 0.999).then_some((c, bend))
+    }
+}
+
+/// Robust standard deviation of values about 0, the exact zeros (nothing to compare) left out.
+pub(super) fn chance(values: &[f64]) -> f64 {
+    let mut magnitude: Vec<f64> = values.iter().filter(|v| **v != 0.0).map(|v| v.abs()).collect();
+    1.4826 * super::prepare::median(&mut magnitude)
+}
+
+impl Curve {
+    /// Sum of curves on the same grid; `None` of none.
+    pub(super) fn sum<'a>(curves: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let mut sum: Option<Self> = None;
+        for curve in curves {
+            match &mut sum {
+                None => {
+                    let (first, step, scale) = (curve.first, curve.step, curve.scale);
+                    sum = Some(Self { first, step, scale, values: curve.values.clone() });
+                }
+                Some(sum) => sum.values.iter_mut().zip(&curve.values).for_each(|(a, b)| *a += b),
+            }
+        }
+        if let Some(sum) = &mut sum {
+            sum.scale = chance(&sum.values);
+        }
+        sum
+    }
+
+    /// Value at the grid point nearest to a centre; `None` outside.
+    pub(super) fn at(&self, center: f64) -> Option<f64> {
+        let i = ((center - self.first) / self.step).round();
+        if i < 0.0 { None } else { self.values.get(i as usize).copied() }
+    }
+}
+
+/// In-place inverse of a symmetric positive definite matrix (n × n, row-major) by Cholesky's factors.
+/// Returns false, the matrix spoiled, when it is not positive definite.
+pub(super) fn invert_positive(a: &mut [f64], n: usize) -> bool {
+    // a = L Lᵀ in the lower triangle.
+    for j in 0..n {
+        for k in 0..j {
+            let factor = a[j * n + k];
+            for i in j..n {
+                a[i * n + j] -= a[i * n + k] * factor;
+            }
+        }
+        let pivot = a[j * n + j];
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return false;
+        }
+        let root = pivot.sqrt();
+        for i in j..n {
+            a[i * n + j] /= root;
+        }
+    }
+    // L⁻¹, then a⁻¹ = L⁻ᵀ L⁻¹.
+    let mut inverse = vec![0.0; n * n];
+    for j in 0..n {
+        inverse[j * n + j] = 1.0 / a[j * n + j];
+        for i in j + 1..n {
+            let mut sum = 0.0;
+            for k in j..i {
+                sum -= a[i * n + k] * inverse[k * n + j];
+            }
+            inverse[i * n + j] = sum / a[i * n + i];
+        }
+    }
+    for i in 0..n {
+        for j in 0..=i {
+            let sum: f64 = (i..n).map(|k| inverse[k * n + i] * inverse[k * n + j]).sum();
+            a[i * n + j] = sum;
+            a[j * n + i] = sum;
+        }
+    }
+    true
+}
+
+/// 2 J₁(z)/z, the correlation of a uniform disc's Fourier values a distance z apart.
+/// J₁ by the rational approximations of Abramowitz & Stegun 9.4.4 and 9.4.6 (error below 1e-7).
+pub(super) fn disc_correlation(z: f64) -> f64 {
+    let z = z.abs();
+    if z <= 3.0 {
+        let t = (z / 3.0) * (z / 3.0);
+        let terms =
+            [0.5, -0.562_499_85, 0.210_935_73, -0.039_542_89, 0.004_433_19, -0.000_317_61, 0.000_011_09];
+        return 2.0 * terms.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    }
+    let t = 3.0 / z;
+    let f =
+        [0.797_884_56, 0.000_001_56, 0.016_596_67, 0.000_171_05, -0.002_495_11, 0.001_136_53, -0.000_200_33];
+    let p =
+        [-2.356_194_49, 0.124_996_12, 0.000_056_50, -0.006_378_79, 0.000_743_48, 0.000_798_24, -0.000_291_66];
+    let amplitude = f.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    let phase = z + p.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    2.0 * amplitude * phase.cos() / (z * z.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inverse_times_matrix_is_one() {
+        let n = 5;
+        let mut a = vec![0.0; n * n];
+        for i in 0..n {
+            for j in 0..n {
+                a[i * n + j] =
+                    (-((i as f64 - j as f64) / 2.0).powi(2)).exp() + if i == j { 0.1 } else { 0.0 };
+            }
+        }
+        let original = a.clone();
+        assert!(invert_positive(&mut a, n));
+        for i in 0..n {
+            for j in 0..n {
+                let sum: f64 = (0..n).map(|k| original[i * n + k] * a[k * n + j]).sum();
+                assert!((sum - f64::from(u8::from(i == j))).abs() < 1e-10);
+            }
+        }
+        assert!(!invert_positive(&mut [1.0, 2.0, 2.0, 1.0], 2));
+    }
+
+    #[test]
+    fn bessel_values_from_tables() {
+        // J1(1) = 0.4400505857, J1(5) = -0.3275791376, J1(20) = 0.0668331242
+        for (z, j) in [(1.0, 0.440_050_585_7), (5.0, -0.327_579_137_6), (20.0, 0.066_833_124_2)] {
+            assert!((disc_correlation(z) - 2.0 * j / z).abs() < 1e-7, "z {z}");
+        }
+        assert!((disc_correlation(0.0) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn score_of_a_known_shift_peaks_there() {
+        // G of unit magnitude with the phase of a shift 2δ = 2·1.3: peak at c₀ + 1.3.
+        let nfft = 64;
+        let bins = (0..33).map(|k| Complex64::cis(std::f64::consts::TAU * k as f64 / 64.0 * 2.6)).collect();
+        let score = Score { center: 20.0, nfft, bins };
+        let (c, bend) = score.maximum(21.0, 1.0).unwrap();
+        assert!((c - 21.3).abs() < 1e-6 && bend < 0.0);
+        let curve = score.curve();
+        let best =
+            (0..curve.values.len()).max_by(|&a, &b| curve.values[a].total_cmp(&curve.values[b])).unwrap();
+        assert!((curve.first + best as f64 * curve.step - 21.3).abs() <= 0.13);
+    }
+}
