@@ -1,2 +1,36 @@
-//! The `beamrail` command.
-fn main() {}
+//! The `beamrail` command: from a synchrotron microCT scan to a volume.
+//!
+//! One file a command in [`commands`]; the flags are clap definitions there, from which help, shell
+//! completions and man pages come. Results go to stdout, everything else to stderr, and the exit code
+//! says how it ended ([`exit::Exit`]).
+
+mod cli;
+mod commands;
+mod exit;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are "errors" to clap that go to stdout. A closed pipe there is no failure.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match cli.run() {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}
