@@ -87,7 +87,7 @@ impl Parameter {
             words = format!("{words} ({limits})");
         }
         if !self.unit.is_empty() {
-            words = format!("{words} in {}", self.unit);
+            words = format!("{words}, unit {}", self.unit);
         }
         if self.kind.is_optional() { words + ", or auto" } else { words }
     }
