@@ -327,7 +327,7 @@ recipe! {
         method: CenterMethod = CenterMethod::Auto;
         /// The centre, for method `fixed`. `auto`: found by the method.
         value: Option<f64> = None, unit "column", limits Limits::Within(-1e6, 1e6);
-        /// Columns between which it is sought. `auto`: the middle half, or all columns for a 360° scan.
+        /// Columns between which it is sought. `auto`: wherever the method looks by itself.
         search: Option<(f64, f64)> = None, unit "column", limits Limits::Within(-1e6, 1e6);
         /// Detector rows used, spread over the height.
         rows: usize = 5, unit "row", limits Limits::Within(1.0, 64.0);
@@ -361,14 +361,14 @@ recipe! {
     rings: Rings {
         /// Method.
         method: RingMethod = RingMethod::None;
-        /// Largest ring amplitude that is removed.
+        /// Largest offset of a ring; larger differences are taken for object.
         threshold: f64 = 300.0, unit "1/cm", limits Limits::Above(0.0, 1e9);
-        /// Values below are not searched for rings.
+        /// Values of the slice are held above this one while rings are looked for.
         minimum: f64 = -100.0, unit "1/cm", limits Limits::Within(-1e9, 1e9);
-        /// Values above are not searched for rings.
+        /// Values of the slice are held below this one while rings are looked for.
         maximum: f64 = 300.0, unit "1/cm", limits Limits::Within(-1e9, 1e9);
         /// Shortest arc that counts as a ring.
-        arc_deg: f64 = 30.0, unit "degree", limits Limits::Within(1.0, 180.0);
+        arc_deg: f64 = 30.0, unit "degree", limits Limits::Within(1.0, 179.0);
         /// Widest ring.
         width: usize = 30, unit "pixel", limits Limits::Within(1.0, 1000.0);
     }
@@ -385,8 +385,8 @@ recipe! {
     output: Output {
         /// Type of the voxels, in TIFF slices and in OME-Zarr.
         dtype: OutputType = OutputType::Float32;
-        /// Attenuation that becomes 0 in integers. `auto`, which both ends must then be: the range of the middle
-        /// slice, settled before the first slice is written.
+        /// Attenuation that becomes 0 in integers. `auto`, which both ends must then be: from slices sampled
+        /// before the first one is written, with a margin.
         scale_min: Option<f64> = None, unit "1/cm", limits Limits::Within(-1e9, 1e9);
         /// Attenuation that becomes the largest integer. `auto`: as for output.scale_min.
         scale_max: Option<f64> = None, unit "1/cm", limits Limits::Within(-1e9, 1e9);
