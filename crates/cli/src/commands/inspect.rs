@@ -124,7 +124,11 @@ fn cost(estimate: &Result<Estimate, String>) -> String {
 }
 
 fn frames(count: usize) -> String {
-    if count == 0 { "none".into() } else { format!("{count} frames") }
+    match count {
+        0 => "none".into(),
+        1 => "1 frame".into(),
+        many => format!("{many} frames"),
+    }
 }
 
 fn angles(info: &ScanInfo) -> String {
