@@ -83,9 +83,10 @@ impl Clocks {
         result
     }
 
-    /// The table, stages that took no time left out.
-    pub fn table(&self) -> Vec<StageTime> {
-        NAMES
+    /// The table, stages that took no time left out. `cpu_s` are the CPU seconds of the process in the same
+    /// span: what no stage accounts for (reading on other threads, the centre, pictures) becomes `other`.
+    pub fn table(&self, cpu_s: f64) -> Vec<StageTime> {
+        let mut lines: Vec<StageTime> = NAMES
             .iter()
             .enumerate()
             .map(|(index, name)| StageTime {
@@ -94,6 +95,9 @@ impl Clocks {
                 busy_s: self.busy[index].load(Ordering::Relaxed) as f64 * 1e-9,
             })
             .filter(|line| line.cpu_s + line.busy_s > 0.0)
-            .collect()
+            .collect();
+        let known: f64 = lines.iter().map(|line| line.cpu_s).sum();
+        lines.push(StageTime { stage: "other".into(), cpu_s: (cpu_s - known).max(0.0), busy_s: 0.0 });
+        lines
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input
         shape: Some(spec.shape),
         bytes,
         seconds: context.began.elapsed().as_secs_f64(),
-        stages: context.clocks.table(),
+        stages: context.clocks.table(process_cpu_s() - context.cpu_before),
         warnings: warnings(plan, &quality),
     };
     let report = Report {

@@ -370,7 +370,7 @@ pub(crate) fn outcome(context: &Context<'_>, plan: &Plan, outputs: Vec<PathBuf>)
         shape: Some([plan.slices(), plan.slice_columns, plan.slice_columns]),
         bytes: 0,
         seconds: context.began.elapsed().as_secs_f64(),
-        stages: context.clocks.table(),
+        stages: context.clocks.table(process_cpu_s() - context.cpu_before),
         warnings: plan.warnings.clone(),
     }
 }

@@ -129,6 +129,15 @@ pub fn demand(source: &Source, plan: &Plan, chain: &Chain) -> Demand {
         pyramid: if plan.write.zarr { slice / 4 * stored * SLAB as u64 / 3 } else { 0 },
         workspace: chain.workspace_bytes(),
         shared: chain.shared_bytes(),
-        encode: if plan.write.zarr { 32 << 20 } else { 0 },
+        encode: if plan.write.zarr { encode_bytes(plan) } else { 0 },
+    }
+}
+
+/// Memory that a thread takes to encode what goes into one file: a chunk of 8 MiB and its compressed form,
+/// or a shard of 16 of them.
+fn encode_bytes(plan: &Plan) -> u64 {
+    match plan.write.ome_zarr {
+        Version::V04 => 32 << 20,
+        Version::V05 => 192 << 20,
     }
 }

@@ -117,7 +117,10 @@ fn facts(plan: &Plan, window: Window) -> Vec<(&'static str, String)> {
     vec![
         ("scan", plan.scan.name.clone()),
         ("projections", format!("{projections} of {rows} × {columns}")),
-        ("rotation centre", format!("{:.2} ({}, confidence {:.2})", center.center, center.verdict, center.confidence)),
+        (
+            "rotation centre",
+            format!("{:.2} ({}, confidence {:.2})", center.center, center.verdict, center.confidence),
+        ),
         ("window", format!("{:.4} to {:.4} {}", window.start, window.end, plan.unit)),
         ("warnings", plan.warnings.len().to_string()),
     ]
