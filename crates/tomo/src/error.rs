@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// An array does not have the length its shape demands.
-    #[error("{what} has {actual} values where {expected} are needed; check that all arrays belong to the same scan")]
+    #[error(
+        "{what} has {actual} values where {expected} are needed; check that all arrays belong to the same scan"
+    )]
     Shape {
         /// The array in words, e.g. "sinogram".
         what: &'static str,

@@ -1,0 +1,65 @@
+//! CPU seconds per slice of both gridrec modes, on synthetic data, one thread.
+//!
+//! `cargo run --release -p beamrail-tomo --example gridrec_bench -- [columns] [angles] [edge padding] [pairs]`
+//! (default 2560 1313 530 3). Each mode runs a warm-up pair, then the given number of pairs; the best and the mean are
+//! printed. The thread's CPU time is read from /proc/thread-self/schedstat where there is one, else the wall clock is
+//! used.
+
+#![allow(clippy::print_stdout)]
+
+use std::time::Instant;
+
+use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
+
+/// Seconds this thread has run, or since the start where the system does not say.
+fn cpu_seconds(start: Instant) -> f64 {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let start = Instant::now();
+    let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let argument = |i: usize, default: usize| arguments.get(i).copied().unwrap_or(default);
+    let (columns, angles) = (argument(0, 2560), argument(1, 1313));
+    let (pad, pairs) = (argument(2, 530), argument(3, 3).max(1));
+    let theta: Vec<f64> = (0..angles)
+        .map(|i| -std::f64::consts::PI * i as f64 / angles.max(2).saturating_sub(1) as f64)
+        .collect();
+    let sinogram = |seed: f32| -> Vec<f32> {
+        (0..angles * columns)
+            .map(|i| ((i % columns) as f32 * 0.37 + (i / columns) as f32 * seed).sin())
+            .collect()
+    };
+    let sinograms = [sinogram(0.11), sinogram(0.23)];
+    println!("{columns} columns, {angles} angles, edge padding {pad}, {pairs} pairs, one thread");
+    for mode in [Mode::Exact, Mode::Tomopy] {
+        let mut options = GridrecOptions::new(columns, theta.clone(), columns as f64 / 2.0 + 3.25);
+        options.mode = mode;
+        options.filter = Filter::Butterworth { cutoff: 0.25, order: 2.0 };
+        options.padding = Padding::Edge(pad);
+        options.mask_ratio = Some(1.0);
+        let before = cpu_seconds(start);
+        let gridrec = Gridrec::new(&options)?;
+        let mut workspace = gridrec.workspace();
+        let planned = cpu_seconds(start) - before;
+        let mut images = [vec![0.0f32; columns * columns], vec![0.0f32; columns * columns]];
+        let mut times = Vec::with_capacity(pairs);
+        for _ in 0..=pairs {
+            let before = cpu_seconds(start);
+            let [a, b] = &mut images;
+            gridrec.reconstruct_pair(&mut workspace, [&sinograms[0], &sinograms[1]], [a, b])?;
+            times.push(0.5 * (cpu_seconds(start) - before));
+        }
+        let best = times[1..].iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = times[1..].iter().sum::<f64>() / pairs as f64;
+        println!(
+            "{mode:?}: best {best:.4}, mean {mean:.4} CPU s per slice; plan {planned:.3} s; workspace {:.0} MB, shared {:.1} MB",
+            gridrec.workspace_bytes() as f64 / 1e6,
+            gridrec.shared_bytes() as f64 / 1e6
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! `exact` mode against the truth, against f64 filtered back-projection, and against bad input.
+
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::f64::consts::PI;
+
+use support::{
+    BandLimitedDisc, Disc, Noise, band_limited_disc_sinogram, disc_pixels, disc_sinogram, half_turn, long,
+    npy, relative_l2, shared, sinogram,
+};
+use tomo::fbp::fbp_points;
+use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Padding};
+
+/// Reconstructs one slice; its partner in the pair is the same slice, which must come out bit for bit equal or nearly so.
+fn reconstruct(options: &GridrecOptions, sinogram: &[f32]) -> Vec<f32> {
+    let gridrec = Gridrec::new(options).unwrap();
+    let mut image = vec![f32::NAN; options.columns * options.columns];
+    gridrec.reconstruct_one(&mut gridrec.workspace(), sinogram, &mut image).unwrap();
+    image
+}
+
+/// Unit discs wholly inside the field of view, at 0 to 0.95 of its half width, spread over directions.
+fn ring_of_discs(columns: usize) -> Vec<Disc> {
+    let half = columns as f64 / 2.0;
+    (0..=19)
+        .map(|i| {
+            let (r, turn) = (0.05 * f64::from(i) * half, 2.4 * f64::from(i));
+            Disc { x: r * turn.cos(), y: r * turn.sin(), radius: 0.02 * half, value: 1.0 }
+        })
+        .collect()
+}
+
+/// Largest deviation from 1 of the discs' gain: their mean over the inner 60 %, over what it ought to be.
+fn gain_error(
+    columns: usize,
+    sinogram_of: impl Fn(&[Disc], usize, f64, &[f64]) -> Vec<f32>,
+    ideal: impl Fn(f64) -> f64,
+) -> f64 {
+    let discs = ring_of_discs(columns);
+    let center = columns as f64 / 2.0 - 0.5;
+    let mut options = GridrecOptions::new(columns, half_turn((1.58 * columns as f64) as usize), center);
+    options.mask_ratio = Some(1.0);
+    let image = reconstruct(&options, &sinogram_of(&discs, columns, center, &options.angles));
+    let mut worst = 0.0f64;
+    for disc in &discs {
+        let pixels = disc_pixels(&image, columns, disc.x, disc.y, 0.6 * disc.radius);
+        let (wanted, found) = pixels.iter().fold((0.0, 0.0), |(w, f), (r, value)| (w + ideal(*r), f + value));
+        worst = worst.max((found / wanted - 1.0).abs());
+    }
+    println!("{columns} columns: largest gain error {worst:.2e}");
+    worst
+}
+
+/// Tolerance 0.2 %, the requirement; measured a tenth of it. A disc of 5 or 10 pixels with sharp edges is beyond what
+/// pixels can hold: its band-limited image rings by more than that, so this is what the pixels are compared with.
+#[test]
+fn unit_discs_are_one_at_512_and_1024_columns() {
+    for columns in [512, 1024] {
+        let ideal = BandLimitedDisc::new(0.01 * columns as f64);
+        assert!(gain_error(columns, band_limited_disc_sinogram, |r| ideal.at(r)) < 0.002);
+    }
+}
+
+/// The same with sharp discs whose line integrals are sampled as they are, and 1 as the truth.
+#[test]
+fn unit_discs_are_one_at_1024_and_2560_columns_however_sampled() {
+    for columns in [1024, 2560] {
+        assert!(gain_error(columns, disc_sinogram, |_| 1.0) < 0.002);
+    }
+}
+
+/// Noise and discs, uneven angles, off-centre axis: everything that gridding could blur or shift.
+fn against_fbp(options: &GridrecOptions, points: usize) -> f64 {
+    let n = options.columns;
+    let mut discs = ring_of_discs(n);
+    discs.push(Disc { x: 0.1 * n as f64, y: -0.05 * n as f64, radius: 0.2 * n as f64, value: 0.5 });
+    let mut sinogram = disc_sinogram(&discs, n, options.center, &options.angles);
+    let mut noise = Noise(7);
+    for value in &mut sinogram {
+        *value += (0.02 * n as f64 * 0.1 * noise.next()) as f32;
+    }
+    let image = reconstruct(options, &sinogram);
+    let axis = n.div_ceil(2) as f64;
+    let limit = options.mask_ratio.map_or(2.0, f64::from) * n as f64 / 2.0 - 2.5;
+    let mut chosen = Vec::new();
+    while chosen.len() < points {
+        let (row, column) = (
+            (0.5 * (noise.next() + 1.0) * n as f64) as usize,
+            (0.5 * (noise.next() + 1.0) * n as f64) as usize,
+        );
+        let inside = (column as f64 - axis).hypot(n as f64 - 1.0 - row as f64 - axis) < limit;
+        if row < n && column < n && inside {
+            chosen.push((row, column));
+        }
+    }
+    let reference = fbp_points(options, &sinogram, &chosen).unwrap();
+    let ours: Vec<f64> = chosen.iter().map(|&(row, column)| f64::from(image[row * n + column])).collect();
+    relative_l2(&ours, &reference)
+}
+
+/// Tolerance 2e-4 (the requirement); measured about half of it. Every filter, padding, parity and kind of scan.
+#[test]
+fn agrees_with_filtered_back_projection() {
+    let uneven: Vec<f64> = (0..301).map(|i| (f64::from(i) / 301.0 + 0.001 * f64::from(i % 7)) * PI).collect();
+    let full_turn: Vec<f64> = (0..400).map(|i| 0.3 - 2.0 * PI * f64::from(i) / 400.0).collect();
+    let both_ends: Vec<f64> = (0..=300).map(|i| PI * f64::from(i) / 300.0).collect();
+    let butterworth = Filter::Butterworth { cutoff: 0.25, order: 2.0 };
+    for (columns, angles, center, filter, padding, mask) in [
+        (256, &both_ends, 127.5, Filter::Ramlak, Padding::None, Some(1.0)),
+        (256, &both_ends, 131.27, Filter::Shepp, Padding::Zero(40), None),
+        (256, &uneven, 120.4, butterworth, Padding::Edge(53), Some(1.0)),
+        (255, &full_turn, 127.1, Filter::Hann, Padding::None, None),
+        (255, &both_ends, 30.7, Filter::Cosine, Padding::Edge(200), None),
+        (129, &uneven, 64.0, Filter::Parzen, Padding::None, Some(0.9)),
+        (128, &both_ends, 64.3, Filter::Hamming, Padding::Edge(10), None),
+        (128, &both_ends, 64.3, Filter::None, Padding::Edge(10), None),
+        (40, &both_ends, 19.3, Filter::Ramlak, Padding::None, None),
+        (7, &both_ends, 3.2, Filter::Ramlak, Padding::None, None),
+    ] {
+        let mut options = GridrecOptions::new(columns, angles.clone(), center);
+        options.filter = filter;
+        options.padding = padding;
+        options.mask_ratio = mask;
+        options.scale = 3.0;
+        let error = against_fbp(&options, 600);
+        println!("{columns} {filter:?} {padding:?} {mask:?}: {error:.2e}");
+        assert!(error < 2e-4, "{columns} {filter:?} {padding:?} {mask:?}: {error:.2e}");
+    }
+}
+
+#[test]
+fn agrees_with_filtered_back_projection_at_full_size() {
+    if !long("the comparison at 2560 columns") {
+        return;
+    }
+    let mut options = GridrecOptions::new(2560, half_turn(1313), 1283.25);
+    options.mask_ratio = Some(1.0);
+    let error = against_fbp(&options, 2000);
+    println!("2560 × 1313: {error:.2e}");
+    assert!(error < 2e-4, "{error:.2e}");
+}
+
+/// A quarter of TomoPy's own error on the same data, with the same filter. What is left is in the data: 512 angles for
+/// 1024 columns leave streaks, and no window of the ramp, Wiener's included, gets below 0.21 of TomoPy's error.
+#[test]
+fn is_four_times_nearer_to_the_truth_than_tomopy() {
+    let Some(folder) = shared("tomopy-large") else { return };
+    let (shape, projections) = npy(&folder.join("clean_sinogram.npy"));
+    let (_, truth) = npy(&folder.join("truth_per_pixel.npy"));
+    let (_, theirs) = npy(&folder.join("gridrec_clean_butterworth.npy"));
+    let n = shape[2];
+    let angles = (0..512).map(|i| -(180.0 * f64::from(i) / 511.0).to_radians()).collect();
+    let mut options = GridrecOptions::new(n, angles, 515.25);
+    options.filter = Filter::Butterworth { cutoff: 0.25, order: 2.0 };
+    options.padding = Padding::Edge(212);
+    for row in 0..2 {
+        let image = reconstruct(&options, &sinogram(&shape, &projections, row));
+        let (mut ours2, mut theirs2, mut count) = (0.0, 0.0, 0);
+        for i in 0..n * n {
+            let (x, y) = ((i % n) as f64 - 512.0, (i / n) as f64 - 511.0);
+            if x.hypot(y) < 0.47 * 1024.0 {
+                ours2 += (f64::from(image[i]) - truth[row * n * n + i]).powi(2);
+                theirs2 += (theirs[row * n * n + i] - truth[row * n * n + i]).powi(2);
+                count += 1;
+            }
+        }
+        let (ours, theirs) = ((ours2 / f64::from(count)).sqrt(), (theirs2 / f64::from(count)).sqrt());
+        println!("row {row}: rms error {ours:.3e}, TomoPy's {theirs:.3e}");
+        assert!(ours < theirs / 4.0, "row {row}: {ours:.3e} against {theirs:.3e}");
+    }
+}
