@@ -9,7 +9,13 @@ use serde::{Deserialize, Serialize};
 /// A stage of the job whose time is accounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Reading the scan (on the reader thread, beside computing).
+    /// Finding the rotation centre.
+    Center,
+    /// Pictures: evidence, quick look, preview.
+    Pictures,
+    /// The raw file's digest (beside computing).
+    Digest,
+    /// Reading the scan: waiting for it, beside computing. The CPU time of its own threads is in `other`.
     Read,
     /// Filters on whole projections and their spool.
     Spool,
@@ -30,7 +36,10 @@ pub enum Stage {
 }
 
 /// Names in the order of [`Stage`].
-const NAMES: [&str; 9] = ["read", "spool", "correct", "sinogram", "gridrec", "slice", "tiff", "zarr", "sync"];
+const NAMES: [&str; 12] = [
+    "center", "pictures", "digest", "read", "spool", "correct", "sinogram", "gridrec", "slice", "tiff",
+    "zarr", "sync",
+];
 
 /// The clocks of all stages.
 #[derive(Debug, Default)]
@@ -84,7 +93,7 @@ impl Clocks {
     }
 
     /// The table, stages that took no time left out. `cpu_s` are the CPU seconds of the process in the same
-    /// span: what no stage accounts for (reading on other threads, the centre, pictures) becomes `other`.
+    /// span: what no stage accounts for (reading on other threads, opening, journals) becomes `other`.
     pub fn table(&self, cpu_s: f64) -> Vec<StageTime> {
         let mut lines: Vec<StageTime> = NAMES
             .iter()

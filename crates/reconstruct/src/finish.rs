@@ -42,7 +42,10 @@ pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input
     }
     context.stop.check()?;
     context.stage("preview", "drawing the preview");
-    files.push(quick::preview(context, plan, &work, &histogram, window)?);
+    let preview = context
+        .clocks
+        .time_all(Stage::Pictures, || quick::preview(context, plan, &work, &histogram, window))?;
+    files.push(preview);
 
     context.stage("commit", "waiting for the disk and committing");
     let paths: Vec<_> = files.iter().map(|file| context.paths.folder.join(&file.path)).collect();

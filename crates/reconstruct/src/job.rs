@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 use serde::Serialize;
 
 use crate::chain::Chain;
-use crate::clocks::{Clocks, process_cpu_s};
+use crate::clocks::{Clocks, Stage, process_cpu_s};
 use crate::journal::{Journal, WorkFolder};
 use crate::memory::{self, Layout};
 use crate::paths::Paths;
@@ -176,7 +176,9 @@ fn run(context: &Context<'_>) -> Result<Outcome> {
     announce(context, &plan);
     let chain = Chain::new(&plan, &prepared.angles, prepared.source.columns())?;
     std::thread::scope(|scope| {
-        let input = scope.spawn(|| digest::file(&context.options.scan, context.stop));
+        let input = scope.spawn(|| {
+            context.clocks.time(Stage::Digest, || digest::file(&context.options.scan, context.stop))
+        });
         reconstruct(context, &mut prepared, &plan, &chain, &work, (1, 1))?;
         let input = input.join().map_err(|_| Error::Thread("digest"))??;
         finish::finish(context, &plan, work, &input)
@@ -199,7 +201,9 @@ fn plan(context: &Context<'_>) -> Result<Outcome> {
 /// Decides, and writes the decisions down.
 fn begin(context: &Context<'_>, prepared: &Prepared) -> Result<(WorkFolder, Plan)> {
     let (plan, found) = decide(context, prepared)?;
-    let picture = context.pool.install(|| CenterPicture::draw(prepared, &found, None))?;
+    let picture = context
+        .clocks
+        .time_all(Stage::Pictures, || context.pool.install(|| CenterPicture::draw(prepared, &found, None)))?;
     let work = outputs::begin(context, &plan)?;
     picture.keep(&work)?;
     plan.write(&work.plan_path())?;
@@ -277,7 +281,9 @@ fn decide(context: &Context<'_>, prepared: &Prepared) -> Result<(Plan, CenterFou
     let recipe = &context.options.recipe;
     let rows = wanted(context, prepared)?.rows;
     context.stage("center", "finding the rotation centre");
-    let found = context.pool.install(|| prepare::find_center(prepared, recipe, &rows))?;
+    let found = context
+        .clocks
+        .time_all(Stage::Center, || context.pool.install(|| prepare::find_center(prepared, recipe, &rows)))?;
     context.stop.check()?;
     if !found.believed && !recipe.center.accept_unbelieved {
         let evidence = quick::refused(context, prepared, &found);
@@ -328,7 +334,10 @@ fn reconstruct(
     }
     filters::spool(context, prepared, plan, Some(work), slabs.clone())?;
     if of == 1 && done.is_empty() {
-        quick::deliver(context, prepared, plan, chain, CenterPicture::kept(work)?.as_ref())?;
+        let kept = CenterPicture::kept(work)?;
+        context
+            .clocks
+            .time_all(Stage::Pictures, || quick::deliver(context, prepared, plan, chain, kept.as_ref()))?;
     }
     let layout = layout(context, prepared, plan, chain)?;
     let writers = outputs::open(context, plan)?;

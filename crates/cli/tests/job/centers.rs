@@ -46,7 +46,10 @@ fn half_acquisition_within_a_tenth_of_a_pixel() {
 #[test]
 fn an_empty_scan_is_declined_and_nothing_is_made() {
     let bench = Bench::new();
-    bench.simulate("air.h5", &["--width", "128", "--rows", "8", "--angles", "90", "--object", "0.001"]);
+    bench.simulate(
+        "air.h5",
+        &["--width", "128", "--rows", "8", "--angles", "90", "--transmission", "0.99999"],
+    );
     let answer = bench.json(&["center", "air.h5"]);
     assert_eq!(answer["verdict"], "featureless", "{answer}");
     let ran = bench.run(&["reconstruct", "air.h5", "-o", "out"]);

@@ -9,6 +9,7 @@
 //! The job as a user runs it: the real binary, fresh folders, one module a behaviour.
 
 mod centers;
+mod memory;
 mod numbers;
 mod parts;
 mod real_scans;

@@ -122,3 +122,39 @@ fn a_cancel_file_stops_the_job_and_leaves_it_resumable() {
     assert_eq!(lock["attempt"], 2);
     assert!(std::fs::read_to_string(bench.path("job/progress.jsonl")).unwrap().lines().count() > 3);
 }
+
+/// Somebody else fills the disk while the job runs: exit code 1, and the job goes on once there is room.
+#[test]
+fn a_disk_that_fills_up_fails_resumably() {
+    let bench = Bench::new();
+    bench.simulate("scan.h5", &["--width", "256", "--rows", "130", "--angles", "181"]);
+    bench.ok(&["reconstruct", "scan.h5", "-o", "whole"]);
+    std::fs::create_dir(bench.path("small")).unwrap();
+    let mount = |arguments: &[&str]| {
+        std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(bench.path("small")).output()
+    };
+    let mounted = mount(&["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs"]);
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("skipped: a small file system (mounting a tmpfs needs root)");
+        return;
+    }
+    let arguments = ["reconstruct", "scan.h5", "-o", "small/out", "--resume"];
+    let mut child = bench.start(&arguments);
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !bench.path("small/out/recscan.work/plan.json").exists() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Fills what is left; the write fails when it is full.
+    let _ = std::fs::write(bench.path("small/filler"), vec![1u8; 110 << 20]);
+    let code = child.wait().unwrap().code();
+    let committed = bench.path("small/out/recscan.manifest.json").exists();
+    std::fs::remove_file(bench.path("small/filler")).unwrap();
+    let ran = bench.run(&arguments);
+    let same = std::fs::read(bench.path("small/out/recscan.manifest.json")).ok()
+        == std::fs::read(bench.path("whole/recscan.manifest.json")).ok();
+    let _ = mount(&["umount"]);
+    assert_eq!(code, Some(1), "a full disk is a failure");
+    assert!(!committed, "nothing may be committed on a full disk");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(same, "the resumed volume differs");
+}
