@@ -33,7 +33,7 @@ class Stage:
 
     name: str
     passed: int = 0
-    failed: int = 0
+    failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -60,7 +60,7 @@ def run(name: str, command: list[str]) -> tuple[int, str, float]:
 def settled(stage: Stage, status: int) -> Stage:
     """A stage that ended badly without a failed test (it did not compile, it was killed) has failed."""
     if status and not stage.failed:
-        stage.failed = 1
+        stage.failed.append(f"the stage {stage.name} ended with status {status}; see its log")
     if not status and not stage.passed and not stage.skipped and not stage.failed:
         print(f"test: the stage {stage.name} ran nothing", file=sys.stderr)
     return stage
@@ -79,7 +79,7 @@ def nextest() -> Stage:
     cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else []
     for case in cases:
         if case.find("failure") is not None or case.find("error") is not None:
-            stage.failed += 1
+            stage.failed.append(f"{case.get('classname')} {case.get('name')}")
             continue
         told = "\n".join(part.text or "" for part in case if part.tag in ("system-out", "system-err"))
         reason = re.search(r"^\s*skipped:\s*(.*)$", told, re.M)
@@ -97,13 +97,13 @@ def libtest(name: str, arguments: list[str]) -> Stage:
         [CARGO, "test", "--release", "--locked", "--workspace", "--no-fail-fast", *arguments],
     )
     stage = Stage(name, seconds=seconds)
-    for line in re.finditer(r"^test result: .*?(\d+) passed; (\d+) failed;", told, re.M):
+    for line in re.finditer(r"^test result: .*?(\d+) passed;", told, re.M):
         stage.passed += int(line.group(1))
-        stage.failed += int(line.group(2))
+    stage.failed = re.findall(r"^test (.+) \.\.\. FAILED$", told, re.M)
     # --show-output gives each passed test's output under its name.
     for block in re.finditer(r"^---- (\S+) stdout ----\n(.*?)(?=^---- |^successes:|^failures:)", told, re.M | re.S):
         reason = re.search(r"^skipped:\s*(.*)$", block.group(2), re.M)
-        if reason:
+        if reason and block.group(1) not in stage.failed:
             stage.skipped.append(f"{block.group(1)}: {reason.group(1)}")
             stage.passed -= 1
     return settled(stage, status)
@@ -114,7 +114,7 @@ def judges() -> Stage:
     status, told, seconds = run("judges", ["bash", "tests/judges/run.sh"])
     stage = Stage("judges", seconds=seconds)
     stage.passed = len(re.findall(r"^passed: ", told, re.M))
-    stage.failed = len(re.findall(r"^failed: ", told, re.M))
+    stage.failed = re.findall(r"^failed: (.*)$", told, re.M)
     stage.skipped = re.findall(r"^skipped: (.*)$", told, re.M)
     return settled(stage, status)
 
@@ -131,12 +131,15 @@ def main() -> None:
         for reason in stage.skipped:
             print(f"skipped: {reason}")
     for stage in stages:
+        for name in stage.failed:
+            print(f"failed: {name}")
+    for stage in stages:
         log = os.path.relpath(LOGS / f"{stage.name}.log", ROOT)
         print(
-            f"{stage.name}: {stage.passed} passed, {stage.failed} failed, "
+            f"{stage.name}: {stage.passed} passed, {len(stage.failed)} failed, "
             f"{len(stage.skipped)} skipped in {stage.seconds:.0f} s ({log})"
         )
-    failed = sum(stage.failed for stage in stages)
+    failed = sum(len(stage.failed) for stage in stages)
     passed = sum(stage.passed for stage in stages)
     skipped = sum(len(stage.skipped) for stage in stages)
     # The last line, and alone on it: whoever runs this reads it.
