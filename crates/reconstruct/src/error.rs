@@ -122,6 +122,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Scan(error) if error.is_bad_input() => Kind::BadInput,
+            Self::Volume(volume::Error::Parameter { .. } | volume::Error::Exists { .. }) => Kind::BadInput,
+            Self::Volume(volume::Error::Cancelled { .. }) => Kind::Interrupted,
             Self::Numerics { .. }
             | Self::Recipe(_)
             | Self::Center { .. }

@@ -16,7 +16,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation.
-    #[error("{path}: cannot {doing}: {source}")]
+    #[error(
+        "{path}: cannot {doing}: {source}; check the path and the permissions, and that its file system is there"
+    )]
     Io {
         /// The file.
         path: PathBuf,

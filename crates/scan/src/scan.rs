@@ -75,9 +75,13 @@ pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Scan> 
     let superblock = match (answer.verdict, superblock) {
         (Verdict::Complete, Some(superblock)) => superblock,
         (Verdict::StillOpen(reason), _) => return Err(Error::StillOpen { path: owned, reason }),
-        (Verdict::Truncated(what), _) => {
-            let expected = answer.end_of_file.unwrap_or(size + 1);
-            return Err(Error::Truncated { path: owned, what, expected, actual: size });
+        (Verdict::Truncated(reason), _) => {
+            return Err(match answer.end_of_file {
+                Some(expected) => {
+                    Error::Truncated { path: owned, what: "its content".into(), expected, actual: size }
+                }
+                None => Error::Damaged { path: owned, reason },
+            });
         }
         (Verdict::NotHdf5(reason), _) => return Err(Error::NotHdf5 { path: owned, reason }),
         (Verdict::Unknown(reason), _) => return Err(Error::Damaged { path: owned, reason }),
