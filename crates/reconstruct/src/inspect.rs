@@ -12,7 +12,7 @@ use crate::plan::{Center, Plan, Rows, SCHEMA, Write};
 use crate::recipe::{CenterMethod, Recipe};
 use crate::source::{Block, Source};
 use crate::spool::Spool;
-use crate::{Error, Result, filters, outputs, prepare};
+use crate::{Result, filters, outputs, prepare};
 
 /// The expected cost of a reconstruction on this machine.
 #[derive(Debug, Clone, Serialize)]
@@ -145,35 +145,4 @@ fn plan(prepared: &prepare::Prepared, recipe: &Recipe, rows: Rows, write: Write)
         scaling: None,
         warnings: Vec::new(),
     }
-}
-
-/// The scan's own description together with what reconstructing it takes.
-#[derive(Debug, Clone, Serialize)]
-pub struct Inspection {
-    /// Geometry and metadata.
-    pub scan: scan::ScanInfo,
-    /// Whether the file is whole, judged without the HDF5 library.
-    pub completeness: scan::Completeness,
-    /// What a reconstruction takes; absent where the scan cannot be reconstructed.
-    pub estimate: Option<Estimate>,
-}
-
-/// Everything that `beamrail inspect` shows.
-///
-/// # Errors
-/// As opening the scan does.
-pub fn inspect(
-    path: &Path,
-    open: &scan::OpenOptions,
-    recipe: &Recipe,
-    write: Write,
-    budget: Option<u64>,
-    threads: Option<usize>,
-) -> Result<Inspection> {
-    let completeness = scan::completeness(path)?;
-    let scan = scan::open_with(path, open).map_err(Error::from)?;
-    let info = scan.info().clone();
-    drop(scan);
-    let estimate = estimate(path, open, recipe, write, budget, threads).ok();
-    Ok(Inspection { scan: info, completeness, estimate })
 }
