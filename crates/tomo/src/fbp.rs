@@ -19,7 +19,7 @@ const FINER: usize = 16;
 
 /// Reconstructs the given pixels, (row, column) in gridrec's frame, from one sinogram (angles, columns).
 ///
-/// Takes gridrec's options; the mode and the mask are not looked at. The cost is a transform of about 50 × columns
+/// Takes gridrec's options; the mode and the mask are not looked at. The cost is a transform of about 200 × columns
 /// points per angle, and angles × points.
 ///
 /// # Errors
@@ -50,7 +50,8 @@ pub fn fbp_points(options: &GridrecOptions, sinogram: &[f32], points: &[(usize, 
     };
     // Data from `pad` before column 0; wanted are columns center ± radius, and a few for the interpolation.
     let reach = radius.ceil() as usize + 8;
-    let length = (n + 2 * pad + 2 * reach + n).next_power_of_two().max(8192);
+    // Four times what the filter needs, for the tails of the interpolation.
+    let length = (4 * (n + 2 * pad + 2 * reach + n)).next_power_of_two();
     let response = response(&options.filter, length);
     let mut planner = FftPlanner::<f64>::new();
     let forward = planner.plan_fft_forward(length);

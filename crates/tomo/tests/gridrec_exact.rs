@@ -1,6 +1,6 @@
 //! `exact` mode against the truth, against f64 filtered back-projection, and against bad input.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{
 use tomo::fbp::fbp_points;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Padding};
 
-/// Reconstructs one slice; its partner in the pair is the same slice, which must come out bit for bit equal or nearly so.
+/// Reconstructs one slice.
 fn reconstruct(options: &GridrecOptions, sinogram: &[f32]) -> Vec<f32> {
     let gridrec = Gridrec::new(options).unwrap();
     let mut image = vec![f32::NAN; options.columns * options.columns];
@@ -79,7 +79,7 @@ fn against_fbp(options: &GridrecOptions, points: usize) -> f64 {
     let mut sinogram = disc_sinogram(&discs, n, options.center, &options.angles);
     let mut noise = Noise(7);
     for value in &mut sinogram {
-        *value += (0.02 * n as f64 * 0.1 * noise.next()) as f32;
+        *value += (0.002 * n as f64 * noise.next()) as f32;
     }
     let image = reconstruct(options, &sinogram);
     let axis = n.div_ceil(2) as f64;
@@ -100,7 +100,7 @@ fn against_fbp(options: &GridrecOptions, points: usize) -> f64 {
     relative_l2(&ours, &reference)
 }
 
-/// Tolerance 2e-4 (the requirement); measured about half of it. Every filter, padding, parity and kind of scan.
+/// Tolerance 2e-4 (the requirement); measured 1e-6 to 4e-5. Every filter, padding, parity and kind of scan.
 #[test]
 fn agrees_with_filtered_back_projection() {
     let uneven: Vec<f64> = (0..301).map(|i| (f64::from(i) / 301.0 + 0.001 * f64::from(i % 7)) * PI).collect();
@@ -135,11 +135,15 @@ fn agrees_with_filtered_back_projection_at_full_size() {
     if !long("the comparison at 2560 columns") {
         return;
     }
-    let mut options = GridrecOptions::new(2560, half_turn(1313), 1283.25);
-    options.mask_ratio = Some(1.0);
-    let error = against_fbp(&options, 2000);
-    println!("2560 × 1313: {error:.2e}");
-    assert!(error < 2e-4, "{error:.2e}");
+    // White noise under the bare ramp is the hardest there is: most of it lies just below Nyquist.
+    for filter in [Filter::Ramlak, Filter::Butterworth { cutoff: 0.25, order: 2.0 }] {
+        let mut options = GridrecOptions::new(2560, half_turn(1313), 1283.25);
+        options.mask_ratio = Some(1.0);
+        options.filter = filter;
+        let error = against_fbp(&options, 2000);
+        println!("2560 × 1313 {filter:?}: {error:.2e}");
+        assert!(error < 2e-4, "{filter:?}: {error:.2e}");
+    }
 }
 
 /// A quarter of TomoPy's own error on the same data, with the same filter. What is left is in the data: 512 angles for

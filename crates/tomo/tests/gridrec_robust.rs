@@ -1,6 +1,6 @@
 //! What must hold for any input: same bits every time, no panic, refusals that say why.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -71,9 +71,9 @@ fn the_portable_path_agrees_with_the_vector_path() {
     };
     let fast = run(Gridrec::new(&options).unwrap());
     let plain = run(Gridrec::new(&options).unwrap().without_simd());
-    // Only rounding differs: fused or separate multiply and add.
+    // Only rounding differs, fused or separate multiply and add: 1e-5 of the disc.
     for (a, b) in fast.iter().zip(&plain) {
-        assert!((a - b).abs() < 3e-8, "{a} {b}");
+        assert!((a - b).abs() < 1e-7, "{a} {b}");
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::frame::Frame;
 use super::lines::{LineBuffers, Lines, Sample};
-use super::octants::{self, BAND, Layout, Ray, Weights};
+use super::octants::{self, BAND, Layout, Pair, Ray, TILE, Weights};
 use super::{GridrecOptions, inverse};
 use crate::angles::angle_weights;
 use crate::fft::good_length;
@@ -33,7 +33,7 @@ pub(super) struct Buffers {
     lines: LineBuffers,
     samples: Vec<Sample>,
     weights: Weights,
-    octants: [Vec<Sample>; 4],
+    octants: [Vec<Pair>; 4],
 }
 
 impl Plan {
@@ -43,7 +43,7 @@ impl Plan {
         let size = frame.size as f64;
         // At least three quarters of the line's length, so that rays advance half a row per sample.
         let least = (OVERSAMPLING * size).max(size + 16.0).max(0.75 / lines.frequency_step()).max(64.0);
-        let grid = good_length(least.ceil() as usize, 4);
+        let grid = good_length(least.ceil() as usize, TILE);
         let kernel = Kernel::new(size / grid as f64);
         let step = grid as f64 * lines.frequency_step();
         let length = step * (lines.samples() - 1) as f64;
@@ -62,7 +62,7 @@ impl Plan {
     }
 
     pub(super) fn buffers(&self) -> Buffers {
-        let octant = || vec![[0.0; 4]; self.layout.cells()];
+        let octant = || vec![Pair::default(); self.layout.pairs()];
         Buffers {
             lines: self.lines.buffers(),
             samples: vec![[0.0; 4]; RAYS * self.lines.samples()],
@@ -73,8 +73,9 @@ impl Plan {
 
     pub(super) fn buffer_bytes(&self) -> usize {
         self.lines.buffer_bytes()
-            + (RAYS * self.lines.samples() + 4 * self.layout.cells()) * size_of::<Sample>()
-            + size_of::<Weights>()
+            + RAYS * self.lines.samples() * size_of::<Sample>()
+            + 4 * self.layout.pairs() * size_of::<Pair>()
+            + Weights::bytes()
     }
 
     pub(super) fn shared_bytes(&self) -> usize {
@@ -84,19 +85,24 @@ impl Plan {
     /// Filters both sinograms and spreads them over the octants.
     pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2], simd: bool) {
         for octant in &mut buffers.octants {
-            octant.fill([0.0; 4]);
+            octant.fill(Pair::default());
         }
+        if simd {
+            pulp::Arch::new().dispatch(Spread { plan: self, buffers, sinograms });
+        } else {
+            self.spread_with::<false>(buffers, sinograms);
+        }
+    }
+
+    #[inline(always)]
+    fn spread_with<const FMA: bool>(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         let count = self.lines.samples();
         for rays in self.rays.chunks(RAYS) {
             for ((ray, index, weight), samples) in rays.iter().zip(buffers.samples.chunks_exact_mut(count)) {
                 let rows = sinograms.map(|s| &s[index * self.columns..(index + 1) * self.columns]);
                 self.lines.run(&mut buffers.lines, rows, *weight, ray.flip, samples);
             }
-            if simd {
-                pulp::Arch::new().dispatch(Grid { plan: self, rays, buffers });
-            } else {
-                self.grid::<false>(rays, buffers);
-            }
+            self.grid::<FMA>(rays, buffers);
         }
     }
 
@@ -125,24 +131,25 @@ impl Plan {
     }
 
     /// Fills grid rows u.. in wrap-around order.
+    #[inline(always)]
     pub(super) fn fill(&self, buffers: &Buffers, u: usize, lines: &mut [rustfft::num_complex::Complex32]) {
         octants::fill(&self.layout, &buffers.octants, u, lines);
     }
 }
 
-/// Gridding under the processor's vector instructions.
-struct Grid<'a> {
+/// Filtering and gridding under the processor's vector instructions.
+struct Spread<'a> {
     plan: &'a Plan,
-    rays: &'a [(Ray, usize, f32)],
     buffers: &'a mut Buffers,
+    sinograms: [&'a [f32]; 2],
 }
 
-impl pulp::WithSimd for Grid<'_> {
+impl pulp::WithSimd for Spread<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.plan.grid::<true>(self.rays, self.buffers);
+        self.plan.spread_with::<true>(self.buffers, self.sinograms);
     }
 }
 

@@ -69,6 +69,21 @@ impl Inverse {
     pub(crate) fn run(
         &self,
         buffers: &mut Buffers,
+        fill: impl FnMut(usize, &mut [Complex32]),
+        images: [&mut [f32]; 2],
+        simd: bool,
+    ) {
+        if simd {
+            pulp::Arch::new().dispatch(Run { plan: self, buffers, fill, images });
+        } else {
+            self.run_here(buffers, fill, images);
+        }
+    }
+
+    #[inline(always)]
+    fn run_here(
+        &self,
+        buffers: &mut Buffers,
         mut fill: impl FnMut(usize, &mut [Complex32]),
         images: [&mut [f32]; 2],
     ) {
@@ -99,6 +114,7 @@ impl Inverse {
     }
 
     /// Stores transformed grid rows u.. by image row: the values of one block of image rows stay together.
+    #[inline(always)]
     fn scatter(&self, u: usize, lines: &[Complex32], half: &mut [Complex32]) {
         let grid = self.grid;
         let stride = BLOCK * grid;
@@ -122,6 +138,7 @@ impl Inverse {
     }
 
     /// Writes one transformed image row to both images.
+    #[inline(always)]
     fn output(&self, row: usize, line: &[Complex32], first: &mut [f32], second: &mut [f32]) {
         let span = self.frame.spans[row].clone();
         for image in [&mut *first, &mut *second] {
@@ -148,7 +165,25 @@ impl Inverse {
     }
 }
 
+/// The transform under the processor's vector instructions.
+struct Run<'a, F> {
+    plan: &'a Inverse,
+    buffers: &'a mut Buffers,
+    fill: F,
+    images: [&'a mut [f32]; 2],
+}
+
+impl<F: FnMut(usize, &mut [Complex32])> pulp::WithSimd for Run<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.plan.run_here(self.buffers, self.fill, self.images);
+    }
+}
+
 /// Turns (grid row, k) into k lines of grid rows.
+#[inline(always)]
 fn gather(half: &[Complex32], lines: &mut [Complex32]) {
     let grid = half.len() / BLOCK;
     for (u, cell) in half.chunks_exact(BLOCK).enumerate() {

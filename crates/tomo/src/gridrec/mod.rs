@@ -15,6 +15,8 @@ pub use crate::filter::{Filter, Window};
 
 use crate::angles::check_angles;
 use crate::error::{Error, Result, check_len};
+use rustfft::num_complex::Complex32;
+
 use frame::Frame;
 use inverse::Inverse;
 
@@ -241,11 +243,13 @@ impl Gridrec {
         match (&self.engine, &mut workspace.engine) {
             (Engine::Exact(plan), EngineBuffers::Exact(buffers)) if same => {
                 plan.spread(buffers, sinograms, self.simd);
-                self.inverse.run(&mut workspace.inverse, |u, lines| plan.fill(buffers, u, lines), images);
+                let fill = |u: usize, lines: &mut [Complex32]| plan.fill(buffers, u, lines);
+                self.inverse.run(&mut workspace.inverse, fill, images, self.simd);
             }
             (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) if same => {
-                plan.spread(buffers, sinograms);
-                self.inverse.run(&mut workspace.inverse, |u, lines| plan.fill(buffers, u, lines), images);
+                plan.spread(buffers, sinograms, self.simd);
+                let fill = |u: usize, lines: &mut [Complex32]| plan.fill(buffers, u, lines);
+                self.inverse.run(&mut workspace.inverse, fill, images, self.simd);
             }
             _ => {
                 return Err(Error::parameter(

@@ -146,7 +146,16 @@ impl Plan {
     }
 
     /// Grids both sinograms onto the plane.
-    pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
+    pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2], simd: bool) {
+        if simd {
+            pulp::Arch::new().dispatch(Spread { plan: self, buffers, sinograms });
+        } else {
+            self.spread_here(buffers, sinograms);
+        }
+    }
+
+    #[inline(always)]
+    fn spread_here(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         buffers.plane.fill(Complex32::default());
         let n = self.columns;
         for (angle, &(cos, sin)) in self.directions.iter().enumerate() {
@@ -167,6 +176,7 @@ impl Plan {
     }
 
     /// Spreads one projection's spectrum, both halves, over the plane.
+    #[inline(always)]
     fn spread_line(&self, line: &[Complex32], cos: f32, sin: f32, plane: &mut [Complex32]) {
         let grid = self.grid;
         let middle = (grid / 2) as f32;
@@ -198,8 +208,9 @@ impl Plan {
         }
     }
 
+    #[inline(always)]
     fn lookup(&self, distance: f32) -> f32 {
-        self.table[((distance * SPACING).round() as usize).min(TABLE)]
+        self.table[((distance * SPACING + 0.5) as usize).min(TABLE)]
     }
 
     /// Copies grid rows u.. in wrap-around order.
@@ -211,6 +222,22 @@ impl Plan {
             line[..half].copy_from_slice(&source[half..]);
             line[half..].copy_from_slice(&source[..half]);
         }
+    }
+}
+
+/// Gridding under the processor's vector instructions (rounding is one of them).
+struct Spread<'a> {
+    plan: &'a Plan,
+    buffers: &'a mut Buffers,
+    sinograms: [&'a [f32]; 2],
+}
+
+impl pulp::WithSimd for Spread<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.plan.spread_here(self.buffers, self.sinograms);
     }
 }
 
