@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p beamrail-tomo --example gain_over_radius -- [columns] [angles] [edge padding]`
 //! (default 512, 1.58 × columns, none). Discs of radius 2 % of the half width with exact line integrals, ramp filter;
-//! the gain is the mean over the inner 60 % of each, minus the mean of a ring around it (1.6 to 2.2 radii) for the
-//! contrast that TomoPy's lost constant term cannot shift.
+//! the gain is the mean over the inner 60 % of each, averaged over eight directions so that it does not hang on where the
+//! pixels fall; the contrast is that minus the mean of a ring around it (1.6 to 2.2 radii), which TomoPy's lost constant
+//! term cannot shift.
 
 #![allow(clippy::print_stdout)]
 
@@ -31,6 +32,23 @@ fn mean(image: &[f32], n: usize, (x, y): (f64, f64), from: f64, to: f64) -> f64 
     sum / count.max(1.0)
 }
 
+/// Exact line integrals of unit discs.
+fn sinogram(columns: usize, center: f64, angles: &[f64], discs: &[(f64, f64)], radius: f64) -> Vec<f32> {
+    let mut sinogram = vec![0.0f32; columns * angles.len()];
+    for (row, angle) in sinogram.chunks_exact_mut(columns).zip(angles) {
+        let (sin, cos) = angle.sin_cos();
+        for (x, y) in discs {
+            let middle = x * cos + y * sin + center;
+            let (first, last) = ((middle - radius).max(0.0) as usize, (middle + radius).max(0.0) as usize);
+            for column in first..=last.min(columns - 1) {
+                let square = radius * radius - (column as f64 - middle).powi(2);
+                row[column] += 2.0 * square.max(0.0).sqrt() as f32;
+            }
+        }
+    }
+    sinogram
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let columns = arguments.first().copied().unwrap_or(512);
@@ -38,45 +56,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pad = arguments.get(2).copied().unwrap_or(0);
     let angles: Vec<f64> = (0..count).map(|i| PI * i as f64 / count as f64).collect();
     let (half, center) = (columns as f64 / 2.0, columns as f64 / 2.0 - 0.5);
-    let discs: Vec<(f64, (f64, f64))> = (0..=19)
-        .map(|i| {
-            let (r, turn) = (0.05 * f64::from(i), 2.4 * f64::from(i));
-            (r, (r * half * turn.cos(), r * half * turn.sin()))
-        })
-        .collect();
     let radius = 0.02 * half;
-    let mut sinogram = vec![0.0f32; columns * count];
-    for (row, angle) in sinogram.chunks_exact_mut(columns).zip(&angles) {
-        for (_, (x, y)) in &discs {
-            let middle = x * angle.cos() + y * angle.sin() + center;
-            for (column, value) in row.iter_mut().enumerate() {
-                let square = radius * radius - (column as f64 - middle).powi(2);
-                if square > 0.0 {
-                    *value += 2.0 * square.sqrt() as f32;
-                }
-            }
-        }
-    }
-    let mut columns_of_gain = Vec::new();
+    // Not 0.05: its disc would lie in the ring of the one in the middle.
+    let radii: Vec<f64> = (0..=19).filter(|i| *i != 1).map(|i| 0.05 * f64::from(i)).collect();
+    let mut modes = Vec::new();
     for mode in [Mode::Exact, Mode::Tomopy] {
         let mut options = GridrecOptions::new(columns, angles.clone(), center);
         options.mode = mode;
         options.padding = if pad > 0 { Padding::Edge(pad) } else { Padding::None };
         let gridrec = Gridrec::new(&options)?;
+        modes.push((gridrec.workspace(), gridrec, vec![(0.0, 0.0); radii.len()]));
+    }
+    for direction in 0..8 {
+        let place = |(i, r): (usize, &f64)| {
+            let turn = 2.4 * i as f64 + 0.785 * f64::from(direction);
+            let (dx, dy) = (0.37 * f64::from(direction), 0.61 * f64::from(direction));
+            (r * half * turn.cos() + dx.fract(), r * half * turn.sin() + dy.fract())
+        };
+        let discs: Vec<(f64, f64)> = radii.iter().enumerate().map(place).collect();
+        let sinogram = sinogram(columns, center, &angles, &discs, radius);
         let mut image = vec![0.0f32; columns * columns];
-        gridrec.reconstruct_one(&mut gridrec.workspace(), &sinogram, &mut image)?;
-        let gains: Vec<(f64, f64)> = discs
-            .iter()
-            .map(|(_, at)| {
+        for (workspace, gridrec, gains) in &mut modes {
+            gridrec.reconstruct_one(workspace, &sinogram, &mut image)?;
+            for (at, gain) in discs.iter().zip(gains) {
                 let inside = mean(&image, columns, *at, 0.0, 0.6 * radius);
-                (inside, inside - mean(&image, columns, *at, 1.6 * radius, 2.2 * radius))
-            })
-            .collect();
-        columns_of_gain.push(gains);
+                gain.0 += inside / 8.0;
+                gain.1 += (inside - mean(&image, columns, *at, 1.6 * radius, 2.2 * radius)) / 8.0;
+            }
+        }
     }
     println!("columns,angles,padding,radius,exact_mean,exact_contrast,tomopy_mean,tomopy_contrast");
-    for (i, (r, _)) in discs.iter().enumerate() {
-        let (ours, theirs) = (columns_of_gain[0][i], columns_of_gain[1][i]);
+    for (i, r) in radii.iter().enumerate() {
+        let (ours, theirs) = (modes[0].2[i], modes[1].2[i]);
         println!(
             "{columns},{count},{pad},{r:.2},{:.5},{:.5},{:.4},{:.4}",
             ours.0, ours.1, theirs.0, theirs.1
