@@ -316,7 +316,7 @@ struct Rings {
 impl Rings {
     fn new(recipe: &Recipe, width: usize) -> Option<Self> {
         let settings = &recipe.rings;
-        (settings.method == RingMethod::Polar).then(|| Self {
+        (settings.method == RingMethod::Polar).then_some(Self {
             options: RingOptions {
                 arc: settings.arc_deg as usize,
                 width: settings.width,

@@ -123,8 +123,7 @@ impl Pipeline<'_> {
         let mut state = SlabState::default();
         let mut pyramid: Option<Pyramid<'_>> = None;
         let mut expected = todo.iter();
-        loop {
-            let Ok(loaded) = full.recv() else { break };
+        while let Ok(loaded) = full.recv() {
             let Loaded { unit, blocks } = loaded?;
             let slices = self.plan.slab_slices(unit.slab);
             let data = &mut slab_data[..slices.len() * slice];
