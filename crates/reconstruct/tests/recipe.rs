@@ -1,5 +1,7 @@
 //! Recipes: the table of parameters, recipe files, `--set`, contradictions, built-ins, documentation.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use reconstruct::recipe::{
     BUILTINS, CenterMethod, Decision, FilterName, FlatMethod, GridrecMode, Kind, OutputType, PARAMETERS,
     PaddingMethod, Recipe, Region, SECTIONS, StripeMethod, Value, Wavelet, markdown,

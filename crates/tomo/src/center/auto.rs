@@ -1,5 +1,6 @@
 //! The recommended search: correlate what mirrors, over all rows at once, then ask an independent method.
 
+use super::combine::{self, Opinion};
 use super::overlap::TurnRows;
 use super::pairs::Coverage;
 use super::prepare::Window;
@@ -42,14 +43,27 @@ impl Rows {
     }
 }
 
+/// What the answer of a full turn rests on.
+const TURN: &str = "mirrored pairs over the full turn";
+
 /// Spacing of the survey, columns.
 const STEP: f64 = 0.25;
 
-/// Correlation over all rows: survey of all centres, refinement, verdict.
-pub(super) fn correlate(input: &Input, options: &Options, coverage: &Coverage) -> Result<Estimate> {
+/// Another method's answer, withdrawn if the mirrored projections clearly contradict it.
+pub(super) fn confirmed(input: &Input, options: &Options, estimate: Estimate) -> Result<Estimate> {
+    if estimate.verdict != super::Verdict::Found {
+        return Ok(estimate);
+    }
+    let coverage = Coverage::new(input.angles);
+    let (_, rows) = prepare(input, &coverage);
+    Ok(verdict::confirm(estimate, &look(input, options, &coverage, &rows)))
+}
+
+/// The seams of the scan (none over a full turn) and every row's projections, ready to be compared.
+fn prepare(input: &Input, coverage: &Coverage) -> (Vec<Seam>, Vec<(usize, Rows)>) {
     let full_turn = coverage.is_full_turn();
     let seams = if full_turn { Vec::new() } else { Seam::of(coverage) };
-    let rows: Vec<(usize, Rows)> = input
+    let rows = input
         .sinograms
         .iter()
         .map(|(row, sinogram)| {
@@ -61,41 +75,70 @@ pub(super) fn correlate(input: &Input, options: &Options, coverage: &Coverage) -
             (*row, data)
         })
         .collect();
-    let how = if full_turn {
-        "mirrored pairs over the full turn"
-    } else {
-        "projections on both sides of the half turn"
-    };
-    Ok(estimate(input, options, coverage, &rows, how, Method::Auto))
+    (seams, rows)
 }
 
-/// Survey, refinement and verdict from rows however prepared.
-pub(super) fn estimate(
+/// Correlation over all rows: survey of all centres, refinement, other opinions, verdict.
+pub(super) fn correlate(input: &Input, options: &Options, coverage: &Coverage) -> Result<Estimate> {
+    let (seams, rows) = prepare(input, coverage);
+    let mut found = look(input, options, coverage, &rows);
+    if !coverage.is_full_turn() && found.resolved && found.peak.score >= verdict::CLEAR {
+        let seam = Opinion {
+            center: found.center,
+            sigma: found.formal.hypot(gap_error(input, coverage, &seams, found.center)),
+        };
+        let all = combine::with_whole_scan(input, coverage, seam, &found.rows);
+        (found.center, found.formal, found.how, found.conflict) =
+            (all.center, all.sigma, all.how, all.conflict);
+    }
+    Ok(verdict::judge(&found, Method::Auto))
+}
+
+/// What the centre owes to the exact width of the gap at the seam: its change when the gap is a quarter of a
+/// step wider. Where no two projections are half a turn apart, an angle off by so little (theta counted over N
+/// instead of N − 1 steps is off by a whole one) moves the centre, and no statistics would tell.
+fn gap_error(input: &Input, coverage: &Coverage, seams: &[Seam], center: f64) -> f64 {
+    let beyond = coverage.span() - std::f64::consts::PI;
+    if beyond > -0.02 * coverage.step {
+        return 0.0;
+    }
+    let rows: Vec<(usize, Rows)> = input
+        .sinograms
+        .iter()
+        .map(|(row, sinogram)| {
+            let wider = seams.iter().map(|s| s.widened(0.25 * coverage.step).rows(sinogram, input.columns));
+            (*row, Rows::Seams(wider.collect()))
+        })
+        .collect();
+    let moved = Window::new(input.columns, center).and_then(|w| joint_score(&rows, &w)?.maximum(center, 2.0));
+    moved.map_or(1.0, |(c, _)| (c - center).abs())
+}
+
+/// Survey and refinement of rows however prepared.
+pub(super) fn look(
     input: &Input,
     options: &Options,
     coverage: &Coverage,
     rows: &[(usize, Rows)],
-    how: &'static str,
-    method: Method,
-) -> Estimate {
+) -> Findings {
     let columns = input.columns;
     let survey = survey(rows, columns);
     let peak = survey.peak(options.search);
     let refined = refine(rows, columns, peak.center);
     let per_row = single_rows(rows, &survey, &refined, columns);
-    let findings = Findings {
+    Findings {
         columns,
         search: options.search,
         peak,
-        how,
+        how: if coverage.is_full_turn() { TURN } else { combine::SEAM }.to_owned(),
         shortfall: std::f64::consts::PI - coverage.span(),
         step: coverage.step,
         center: refined.center,
         formal: refined.sigma,
+        conflict: None,
         resolved: refined.resolved,
         rows: per_row,
-    };
-    verdict::judge(&findings, method)
+    }
 }
 
 /// The log-likelihood of all centres, entry i belonging to column i · [`STEP`], and its significance there:
@@ -147,8 +190,10 @@ fn survey(rows: &[(usize, Rows)], columns: usize) -> Survey {
         for i in 0..points {
             let center = i as f64 * STEP;
             let Some(value) = curve.at(center).filter(|_| (low..=high).contains(&center)) else { continue };
-            if value > into.0[i] {
-                into.0[i] = value;
+            // Weighed by how many frequencies agree: one strong edge (the wall of a tube) scores, but incoherently.
+            let gain = if curve.attainable > 0.0 { value * value.abs() / curve.attainable } else { 0.0 };
+            if gain > into.0[i] {
+                into.0[i] = gain;
                 into.1[i] = if curve.scale > 0.0 { value / curve.scale } else { 0.0 };
             }
         }
@@ -209,15 +254,15 @@ impl Survey {
         }
         let margin = (right - left).max((2.0 / STEP) as usize);
         let second = largest(gain, |i| inside(i) && (i + margin < left || i > right + margin));
-        let rival =
-            second.map_or(0.0, |i| if gain[first] > 0.0 { (gain[i] / gain[first]).max(0.0) } else { 1.0 });
+        let rival = second
+            .map_or(0.0, |i| if gain[first] > 0.0 { (gain[i] / gain[first]).max(0.0).sqrt() } else { 1.0 });
         Peak {
             center: first as f64 * STEP,
             score: self.sigmas[first],
             second: second.map_or(f64::NAN, |i| i as f64 * STEP),
             second_score: rival * self.sigmas[first],
             anywhere: anywhere as f64 * STEP,
-            anywhere_score: if anywhere == first || gain[anywhere] > gain[first] {
+            anywhere_score: if anywhere == first || gain[anywhere] >= gain[first] {
                 self.sigmas[anywhere]
             } else {
                 0.0
@@ -227,36 +272,58 @@ impl Survey {
 }
 
 /// A refined centre.
-struct Refined {
-    center: f64,
-    /// Accuracy by the likelihood's curvature.
-    sigma: f64,
+pub(super) struct Refined {
+    pub(super) center: f64,
+    /// Accuracy by the likelihood.
+    pub(super) sigma: f64,
     /// Whether the refinement settled near where it began.
-    resolved: bool,
+    pub(super) resolved: bool,
 }
 
 /// Sub-pixel centre: the window follows the estimate until it settles.
-fn refine(rows: &[(usize, Rows)], columns: usize, start: f64) -> Refined {
+pub(super) fn refine(rows: &[(usize, Rows)], columns: usize, start: f64) -> Refined {
+    let lost = Refined { center: start, sigma: f64::INFINITY, resolved: false };
     let mut center = start;
     let mut sigma = f64::INFINITY;
     for round in 0..5 {
-        let Some(window) = Window::new(columns, center) else {
-            return Refined { center: start, sigma, resolved: false };
-        };
-        let Some(score) = joint_score(rows, &window) else {
-            return Refined { center: start, sigma, resolved: false };
-        };
-        let Some((next, bend)) = score.maximum(center, 2.0) else {
-            return Refined { center: start, sigma, resolved: false };
-        };
+        let Some(window) = Window::new(columns, center) else { return lost };
+        let scores: Vec<Score> = rows.iter().filter_map(|(_, r)| r.score(&window)).collect();
+        let Some(score) = total(&scores, None) else { return lost };
+        let Some((next, bend)) = score.maximum(center, 2.0) else { return lost };
         let settled = (next - center).abs() < 1e-3;
         center = next;
-        sigma = (-1.0 / bend).sqrt();
-        if settled && round > 0 {
+        if settled && round > 0 || round == 4 {
+            sigma = score.spread(center, bend).max(jackknife(&scores, center));
             break;
         }
     }
     Refined { center, sigma, resolved: (center - start).abs() < 4.0 }
+}
+
+/// Sum of scores, without one of them.
+fn total(scores: &[Score], without: Option<usize>) -> Option<Score> {
+    let kept = scores.iter().enumerate().filter(|(i, _)| Some(*i) != without).map(|(_, s)| s);
+    kept.fold(None, |sum: Option<Score>, score| match sum {
+        None => Some(score.clone()),
+        Some(mut sum) => {
+            sum.add(score, 1.0);
+            Some(sum)
+        }
+    })
+}
+
+/// Standard deviation of the common centre by leaving out one row at a time: what the rows themselves say of
+/// their accuracy, whatever the model. 0 for fewer than three rows, which cannot tell.
+fn jackknife(scores: &[Score], center: f64) -> f64 {
+    let n = scores.len() as f64;
+    if scores.len() < 3 {
+        return 0.0;
+    }
+    let square = |i: usize| {
+        let without = total(scores, Some(i)).and_then(|s| s.maximum(center, 2.0));
+        without.map_or(2.0, |(c, _)| c - center).powi(2)
+    };
+    ((n - 1.0) / n * (0..scores.len()).map(square).sum::<f64>()).sqrt()
 }
 
 fn joint_score(rows: &[(usize, Rows)], window: &Window) -> Option<Score> {

@@ -40,19 +40,21 @@ pub fn find(input: &Input, options: &Options) -> Result<Estimate> {
     }
     let (coarse, _) = curves.joint_minimum();
     // Then at full resolution, on a grid of points as wide as the slice but not denser.
-    let slices: Vec<Slice> =
-        input.sinograms.iter().map(|(_, s)| Slice::new(s, columns, &coverage, 300, 1)).collect();
     let mut center = coarse;
     let mut half = 2.0 * step;
     let mut fine = Curves { first: center, step: 1.0, cost: Vec::new() };
     while half > 0.3 {
         let points = 9;
         fine = Curves { first: center - half, step: 2.0 * half / (points - 1) as f64, cost: Vec::new() };
-        for slice in &slices {
-            let radius = slice.radius(center).max(8.0);
+        // As coarse as the step allows: averaged columns keep the noise down.
+        let bin = ((half / 2.0) as usize).max(1);
+        for (_, sinogram) in input.sinograms {
+            let slice = Slice::new(sinogram, columns, &coverage, 300, bin);
+            let shrunk = |c: f64| (c - 0.5 * (bin as f64 - 1.0)) / bin as f64;
+            let radius = slice.radius(shrunk(center)).max(8.0);
             let size = FINE.min((1.4 * radius) as usize).max(16);
-            let centers = (0..points).map(|i| fine.first + i as f64 * fine.step);
-            fine.cost.push(entropies(slice, centers, size, 1.4 * radius / size as f64));
+            let centers = (0..points).map(|i| shrunk(fine.first + i as f64 * fine.step));
+            fine.cost.push(entropies(&slice, centers, size, 1.4 * radius / size as f64));
         }
         center = fine.joint_minimum().0;
         half /= 3.0;

@@ -24,6 +24,8 @@ pub mod phase_correlation;
 pub mod verdict;
 pub mod vo;
 
+mod combine;
+mod moment;
 mod prepare;
 mod project;
 mod score;
@@ -145,10 +147,13 @@ pub const MINIMUM_COLUMNS: usize = 8;
 /// centre can be found is no error but a verdict.
 pub fn find(input: &Input, options: &Options) -> Result<Estimate> {
     check(input, options)?;
+    if !input.sinograms.is_empty() && input.sinograms.iter().all(|(_, s)| nothing_moves(s, input.columns)) {
+        return Ok(nothing_to_see(input, options));
+    }
     match options.method {
         Method::PhaseCorrelation => phase_correlation::find(input, options),
-        Method::Vo => vo::find(input, options),
-        Method::Entropy => entropy::find(input, options),
+        Method::Vo => auto::confirmed(input, options, vo::find(input, options)?),
+        Method::Entropy => auto::confirmed(input, options, entropy::find(input, options)?),
         Method::Overlap => overlap::find(input, options),
         Method::Auto => auto::find(input, options),
     }
@@ -196,6 +201,28 @@ fn check(input: &Input, options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether all projections of a row are the same to a millionth of their size: an empty or blocked beam.
+fn nothing_moves(sinogram: &[f32], columns: usize) -> bool {
+    let first = &sinogram[..columns];
+    let size = first.iter().filter(|v| v.is_finite()).fold(0.0f32, |m, v| m.max(v.abs()));
+    let differs = |a: f32, b: f32| a.is_finite() && b.is_finite() && (a - b).abs() > 1e-6 * size;
+    !sinogram.chunks_exact(columns).any(|row| row.iter().zip(first).any(|(&a, &b)| differs(a, b)))
+}
+
+/// The answer for rows in which nothing moves.
+fn nothing_to_see(input: &Input, options: &Options) -> Estimate {
+    let center = 0.5 * (input.columns as f64 - 1.0);
+    Estimate {
+        center,
+        confidence: 0.0,
+        verdict: Verdict::Featureless,
+        method: options.method,
+        per_row: input.sinograms.iter().map(|(row, _)| RowCenter { row: *row, center, confidence: 0.0 }).collect(),
+        uncertainty: input.columns as f64,
+        reason: "All projections of the rows looked at are the same: the beam is empty or blocked there; choose rows that show the sample.".to_owned(),
+    }
 }
 
 /// Refuses a method that needs sinograms when there are none.

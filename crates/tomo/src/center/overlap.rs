@@ -171,7 +171,15 @@ impl TurnRows {
         if scale > 0.0 {
             values.iter_mut().for_each(|v| *v /= scale);
         }
-        Curve { first: 0.0, step: 0.5, values, scale: if scale > 0.0 { 1.0 } else { 0.0 } }
+        let attainable = values.iter().fold(0.0f64, |m, v| m.max(*v));
+        Curve {
+            first: 0.0,
+            step: 0.5,
+            values,
+            scale: if scale > 0.0 { 1.0 } else { 0.0 },
+            random: 0.0,
+            attainable,
+        }
     }
 
     /// Slope of a stored row less the mean, over ±2 columns; 0 at the ends, where it would see the edge.
@@ -225,6 +233,6 @@ impl TurnRows {
             cross[k] *= coherence / (1.0 - coherence * coherence) / p * self.pairs.len() as f64 * independent;
             any |= coherence > 0.0;
         }
-        any.then_some(Score { center: window.center, nfft: window.nfft, bins: cross })
+        any.then_some(Score { center: window.center, nfft: window.nfft, independent, bins: cross })
     }
 }

@@ -5,6 +5,7 @@ use super::auto::{self, Rows};
 use super::overlap::TurnRows;
 use super::pairs::{Coverage, pair_180};
 use super::seam::Seam;
+use super::verdict;
 use super::{Estimate, Input, Method, Options};
 use crate::error::{Error, Result, check_len};
 use rustfft::num_complex::Complex32;
@@ -46,8 +47,9 @@ pub fn find(input: &Input, options: &Options) -> Result<Estimate> {
             }
         }
     }
-    let how = "one pair of projections half a turn apart";
-    Ok(auto::estimate(input, options, &coverage, &rows, how, Method::PhaseCorrelation))
+    let mut found = auto::look(input, options, &coverage, &rows);
+    found.how = "one pair of projections half a turn apart".to_owned();
+    Ok(verdict::judge(&found, Method::PhaseCorrelation))
 }
 
 /// The two projections that the production script compares: the first, and the last but one of the first half

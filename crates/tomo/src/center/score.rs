@@ -10,6 +10,8 @@ pub(super) struct Score {
     pub(super) center: f64,
     /// Length of the transform that the bins belong to.
     pub(super) nfft: usize,
+    /// Part of the bins that are independent of each other (the rest is padding).
+    pub(super) independent: f64,
     /// G, bins 0 to Nyquist.
     pub(super) bins: Vec<Complex64>,
 }
@@ -22,6 +24,10 @@ pub(super) struct Curve {
     pub(super) values: Vec<f64>,
     /// Robust standard deviation of the values: what chance alone gives.
     pub(super) scale: f64,
+    /// The same if all phases were random.
+    pub(super) random: f64,
+    /// The value if all frequencies agreed on one centre.
+    pub(super) attainable: f64,
 }
 
 impl Score {
@@ -53,7 +59,13 @@ impl Score {
         let half = n / 2;
         let step = 0.5 / OVERSAMPLING as f64;
         let raw: Vec<f64> = (0..n).map(|i| 2.0 * data[(i + n - half) % n].re).collect();
-        Curve { first: self.center - half as f64 * step, step, scale: chance(&raw), values: raw }
+        let attainable = 2.0 * self.bins.iter().map(|g| g.norm()).sum::<f64>();
+        // What chance gives, seen in the curve, and never less than random phases would: far shifts leave little
+        // to compare and look calmer than near ones.
+        let independent = self.independent.max(1e-3);
+        let random = (2.0 * self.bins.iter().map(|g| g.norm_sqr()).sum::<f64>() / independent).sqrt();
+        let scale = chance(&raw).max(random);
+        Curve { first: self.center - half as f64 * step, step, scale, random, attainable, values: raw }
     }
 
     /// Adds another score with the same trial centre and transform, weighted.
@@ -103,6 +115,26 @@ pub(super) fn chance(values: &[f64]) -> f64 {
     1.4826 * super::prepare::median(&mut magnitude)
 }
 
+impl Score {
+    /// Standard deviation of the centre about a maximum, other maxima within ±3 columns included: in noise the
+    /// right one may be the second. The likelihood is flattened (square root), since no data is quite as the
+    /// model has it.
+    pub(super) fn spread(&self, center: f64, bend: f64) -> f64 {
+        let top = self.derivatives(center)[0];
+        let (mut total, mut square) = (0.0, 0.0);
+        for i in -48i32..=48 {
+            let offset = f64::from(i) / 16.0;
+            let weight = (0.5 * (self.derivatives(center + offset)[0] - top)).exp();
+            total += weight;
+            square += weight * offset * offset;
+        }
+        let wide = (square / total).sqrt();
+        let narrow = (-2.0 / bend).sqrt();
+        // A maximum narrower than the grid is described by its curvature alone.
+        if wide.is_finite() { wide.max(narrow) } else { narrow }
+    }
+}
+
 impl Curve {
     /// Sum of curves on the same grid; `None` of none.
     pub(super) fn sum<'a>(curves: impl Iterator<Item = &'a Self>) -> Option<Self> {
@@ -110,14 +142,17 @@ impl Curve {
         for curve in curves {
             match &mut sum {
                 None => {
-                    let (first, step, scale) = (curve.first, curve.step, curve.scale);
-                    sum = Some(Self { first, step, scale, values: curve.values.clone() });
+                    sum = Some(Self { values: curve.values.clone(), ..*curve });
                 }
-                Some(sum) => sum.values.iter_mut().zip(&curve.values).for_each(|(a, b)| *a += b),
+                Some(sum) => {
+                    sum.values.iter_mut().zip(&curve.values).for_each(|(a, b)| *a += b);
+                    sum.attainable += curve.attainable;
+                    sum.random = sum.random.hypot(curve.random);
+                }
             }
         }
         if let Some(sum) = &mut sum {
-            sum.scale = chance(&sum.values);
+            sum.scale = chance(&sum.values).max(sum.random);
         }
         sum
     }
@@ -230,7 +265,7 @@ mod tests {
         // G of unit magnitude with the phase of a shift 2δ = 2·1.3: peak at c₀ + 1.3.
         let nfft = 64;
         let bins = (0..33).map(|k| Complex64::cis(std::f64::consts::TAU * k as f64 / 64.0 * 2.6)).collect();
-        let score = Score { center: 20.0, nfft, bins };
+        let score = Score { center: 20.0, nfft, independent: 1.0, bins };
         let (c, bend) = score.maximum(21.0, 1.0).unwrap();
         assert!((c - 21.3).abs() < 1e-6 && bend < 0.0);
         let curve = score.curve();

@@ -10,7 +10,7 @@
 //! at the seam makes unknowable. Its curvature is the accuracy.
 
 use super::pairs::Coverage;
-use super::prepare::{Window, clean_row, median};
+use super::prepare::{Window, clean_row};
 use super::score::{Score, disc_correlation, invert_positive};
 use rustfft::num_complex::Complex64;
 use std::f64::consts::PI;
@@ -51,6 +51,13 @@ impl Seam {
     /// The one pair of projections given, `error` from half a turn apart.
     pub(super) fn pair(first: usize, second: usize, error: f64) -> Self {
         Self { first: vec![(first, 0.0)], second: vec![(second, error)] }
+    }
+
+    /// The same seam, wider by an angle.
+    pub(super) fn widened(&self, angle: f64) -> Self {
+        let mut seam = self.clone();
+        seam.second.iter_mut().for_each(|(_, phi)| *phi -= angle);
+        seam
     }
 
     /// The projections used, cleaned, of one sinogram.
@@ -119,7 +126,8 @@ impl SeamRows {
         let power = bands(&spectra, na, with_static);
         let noise = white_noise(&power, window);
         let last = self.columns as f64 - 1.0;
-        let radius = window.center.max(last - window.center);
+        let usual = window.center.max(last - window.center);
+        let radius = usual * reach(&spectra, &angles, na, &power, noise, window, usual);
         let independent = window.len() as f64 / window.nfft as f64;
 
         let mut bins = vec![Complex64::ZERO; window.bins()];
@@ -167,9 +175,73 @@ impl SeamRows {
         bins.iter().any(|g| g.norm() > 0.0).then_some(Score {
             center: window.center,
             nfft: window.nfft,
+            independent,
             bins,
         })
     }
+}
+
+/// How far the sample reaches, as a multiple of the `usual` radius (the farther side of the detector): what
+/// explains best how fast projections next to each other lose their likeness as the frequency rises. A sample
+/// wider than the detector makes them lose it sooner, and then all but the nearest pair must count for less.
+fn reach(
+    spectra: &[Vec<Complex64>],
+    angles: &[f64],
+    na: usize,
+    power: &[f64],
+    noise: f64,
+    window: &Window,
+    usual: f64,
+) -> f64 {
+    // Neighbours on the same side, no more than a dozen.
+    let sides = [(0, na), (na, angles.len())];
+    let neighbours: Vec<(usize, usize)> = sides
+        .iter()
+        .flat_map(|&(from, to)| (from + 1..to.min(from + DENSE)).map(|i| (i - 1, i)))
+        .filter(|&(i, j)| (angles[i] - angles[j]).abs() > 1e-9)
+        .collect();
+    if na < 6 || angles.len() - na < 6 {
+        return 1.0;
+    }
+    let means: Vec<Vec<Complex64>> = sides
+        .iter()
+        .map(|&(from, to)| {
+            let mean = |bin| spectra[from..to].iter().map(|s| s[bin]).sum::<Complex64>() / (to - from) as f64;
+            (0..window.bins()).map(mean).collect()
+        })
+        .collect();
+    // Never less than the detector shows: a smooth body looks the same for longer than its grains do.
+    const FACTORS: [f64; 7] = [1.0, 1.2, 1.5, 2.0, 2.8, 4.0, 5.6];
+    let mut misfit = [0.0; FACTORS.len()];
+    for (band, &total) in power.iter().enumerate() {
+        let range = (band * BAND).max(1)..((band + 1) * BAND).min(window.bins());
+        let omega = window.omega((range.start + range.end) / 2);
+        let share = 1.0 - noise * response(omega) / total;
+        if total <= 0.0 || share < 0.2 {
+            continue;
+        }
+        let (mut likeness, mut size) = (0.0, 0.0);
+        for &(i, j) in &neighbours {
+            let mean = &means[usize::from(i >= na)];
+            for bin in range.clone() {
+                let (a, b) = (spectra[i][bin] - mean[bin], spectra[j][bin] - mean[bin]);
+                likeness += (a * b.conj()).re;
+                size += 0.5 * (a.norm_sqr() + b.norm_sqr());
+            }
+        }
+        for (sum, factor) in misfit.iter_mut().zip(FACTORS) {
+            let expected: f64 = neighbours
+                .iter()
+                .map(|&(i, j)| {
+                    disc_correlation(2.0 * omega * usual * factor * (0.5 * (angles[i] - angles[j])).sin())
+                })
+                .sum::<f64>()
+                / neighbours.len() as f64;
+            *sum += (likeness / size.max(f64::MIN_POSITIVE) - share * expected).powi(2);
+        }
+    }
+    let best = (0..FACTORS.len()).fold(0, |best, i| if misfit[i] < misfit[best] { i } else { best });
+    FACTORS[best]
 }
 
 /// Power of white noise after differencing, relative to before.
@@ -204,19 +276,22 @@ pub(super) fn smooth(power: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Power of the white noise before differencing: the lowest level that the spectrum comes down to.
+/// Power of the white noise before differencing: the level of the quietest quarter of the spectrum. (The very
+/// least would be below the mean by chance, and the difference would pass for signal everywhere.)
 fn white_noise(power: &[f64], window: &Window) -> f64 {
-    let mut best = f64::INFINITY;
     let chunk = (power.len() / 16).max(1);
-    for (c, part) in power.chunks(chunk).enumerate() {
-        let mut level: Vec<f64> = part
-            .iter()
-            .enumerate()
-            .map(|(i, p)| p / response(window.omega((c * chunk + i) * BAND + BAND / 2).min(PI)).max(1e-12))
-            .collect();
-        if c > 0 {
-            best = best.min(median(&mut level));
-        }
-    }
-    if best.is_finite() { best } else { 0.0 }
+    let mut levels: Vec<f64> = power
+        .chunks(chunk)
+        .enumerate()
+        .skip(1)
+        .map(|(c, part)| {
+            let level = |(i, p): (usize, &f64)| {
+                p / response(window.omega((c * chunk + i) * BAND + BAND / 2).min(PI)).max(1e-12)
+            };
+            part.iter().enumerate().map(level).sum::<f64>() / part.len() as f64
+        })
+        .collect();
+    levels.sort_by(f64::total_cmp);
+    let quiet = &levels[..levels.len().div_ceil(4)];
+    if quiet.is_empty() { 0.0 } else { quiet.iter().sum::<f64>() / quiet.len() as f64 }
 }

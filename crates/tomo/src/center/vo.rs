@@ -6,10 +6,11 @@
 //! magnitude outside the wedge. Shifting the mirror image turns phases of its spectrum, so two transforms per
 //! row serve all centres.
 
+use super::moment::is_cut_off;
 use super::pairs::Coverage;
 use super::prepare::clean_row;
 use super::verdict::{self, Curves};
-use super::{Estimate, Input, Method, Options, need_sinograms};
+use super::{Estimate, Input, Method, Options, Verdict, need_sinograms};
 use crate::error::{Error, Result};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
@@ -49,21 +50,47 @@ pub fn find(input: &Input, options: &Options) -> Result<Estimate> {
         let wedge = Wedge::new(sinogram, columns, &coverage, COARSE_ANGLES, bin);
         curves.cost.push((0..count).map(|i| wedge.cost(low + i as f64 * step)).collect());
     }
-    let (mut center, _) = curves.joint_minimum();
-    let wedges: Vec<Wedge> =
-        input.sinograms.iter().map(|(_, s)| Wedge::new(s, columns, &coverage, FINE_ANGLES, 1)).collect();
-    let mut half = 2.0 * step;
-    let mut fine = Curves { first: center, step: 1.0, cost: Vec::new() };
-    while half > 0.3 {
+    let (center, _) = curves.joint_minimum();
+    let (center, fine) =
+        refine(input.sinograms.iter().map(|(_, s)| s.as_slice()), columns, &coverage, center, 2.0 * step);
+    let mut estimate = verdict::judge_curves(input, options, &coverage, &curves, &fine, center, Method::Vo);
+    if input.sinograms.iter().any(|(_, s)| is_cut_off(s, columns)) && estimate.verdict == Verdict::Found {
+        estimate.verdict = Verdict::Ambiguous;
+        estimate.confidence = estimate.confidence.min(0.45);
+        estimate.reason = format!(
+            "Vo's method gives {center:.2}, but the sample reaches beyond the detector, where it is known to err: use the automatic method."
+        );
+    }
+    Ok(estimate)
+}
+
+/// The centre about `start`, to a fraction of a column, and the last, finest costs about it.
+pub(super) fn refine<'a>(
+    sinograms: impl Iterator<Item = &'a [f32]>,
+    columns: usize,
+    coverage: &Coverage,
+    start: f64,
+    reach: f64,
+) -> (f64, Curves) {
+    // Frequencies above n/R lie within the wedge at all orders: columns finer than that tell nothing.
+    let angles = coverage.order.len().min(FINE_ANGLES) as f64;
+    let bin = ((0.7 * PI * 0.5 * columns as f64 / angles) as usize).clamp(1, (columns / 64).max(1));
+    let wedges: Vec<Wedge> = sinograms.map(|s| Wedge::new(s, columns, coverage, FINE_ANGLES, bin)).collect();
+    let mut center = start;
+    let mut half = reach;
+    let mut fine;
+    loop {
         let points = 9;
         fine = Curves { first: center - half, step: 2.0 * half / (points - 1) as f64, cost: Vec::new() };
         for wedge in &wedges {
             fine.cost.push((0..points).map(|i| wedge.cost(fine.first + i as f64 * fine.step)).collect());
         }
         center = fine.joint_minimum().0;
+        if half <= 0.6 {
+            return (center, fine);
+        }
         half /= 3.0;
     }
-    Ok(verdict::judge_curves(input, options, &coverage, &curves, &fine, center, Method::Vo))
 }
 
 /// What lies outside the double wedge, of a sinogram and of its mirror image.
