@@ -1,7 +1,11 @@
 //! The rotation centre and the evidence on the shared scan of realistic size (true centre 515.25), and the
 //! production script's own number.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and show figures"
+)]
 
 use std::path::PathBuf;
 use tomo::center::evidence::{candidates, evidence};

@@ -3,7 +3,11 @@
 //! Tolerances: 0.05 column on clean scans, 0.1 with noise and rings, as the product promises. Every case also
 //! demands the verdict `Found`: a finder that declines everything would pass otherwise.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and show figures"
+)]
 
 mod center_scene;
 

@@ -1,7 +1,11 @@
 //! What must not be believed is not: empty, noisy, static, ambiguous and out-of-range scans are declined with a
 //! reason, and no method calls a centre found where there is none.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and show figures"
+)]
 
 mod center_scene;
 

@@ -119,8 +119,9 @@ impl Wedge {
         let mut direct = vec![Complex64::ZERO; bins * 2 * n];
         let mut mirror = vec![Complex64::ZERO; bins * 2 * n];
         let mut data = vec![Complex64::ZERO; width];
+        // Only the margin that must be air anyway is tapered.
         let taper: Vec<f64> = (0..binned)
-            .map(|c| (c.min(binned - 1 - c) as f64 + 0.5) / (0.05 * binned as f64).max(1.0))
+            .map(|c| (c.min(binned - 1 - c) as f64 + 0.5) / (0.02 * binned as f64).max(1.0))
             .map(|d| if d >= 1.0 { 1.0 } else { 0.5 - 0.5 * (PI * d).cos() })
             .collect();
         for (k, &index) in chosen.iter().enumerate() {
