@@ -75,13 +75,11 @@ pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Scan> 
     let superblock = match (answer.verdict, superblock) {
         (Verdict::Complete, Some(superblock)) => superblock,
         (Verdict::StillOpen(reason), _) => return Err(Error::StillOpen { path: owned, reason }),
-        (Verdict::Truncated(reason), _) => {
-            return Err(match answer.end_of_file {
-                Some(expected) => {
-                    Error::Truncated { path: owned, what: "its content".into(), expected, actual: size }
-                }
-                None => Error::Damaged { path: owned, reason },
-            });
+        (Verdict::Truncated(_), _) => {
+            // Cut inside its superblock, a file cannot say how long it should be.
+            let what = if answer.end_of_file.is_some() { "its content" } else { "its superblock" };
+            let expected = answer.end_of_file.unwrap_or(size + 1);
+            return Err(Error::Truncated { path: owned, what: what.into(), expected, actual: size });
         }
         (Verdict::NotHdf5(reason), _) => return Err(Error::NotHdf5 { path: owned, reason }),
         (Verdict::Unknown(reason), _) => return Err(Error::Damaged { path: owned, reason }),
