@@ -103,8 +103,8 @@ fn clean_full_turn() {
 
 #[test]
 fn noisy_half_turn_with_rings() {
-    for (seed, center) in sweep(512) {
-        let mut case = case(512, angles(0.0, 180.0, 721, true), center);
+    for (seed, center) in sweep(256) {
+        let mut case = case(256, angles(0.0, 180.0, 361, true), center);
         (case.photons, case.rings) = (20_000.0, 0.01);
         expect(&case, seed, Method::Auto, 0.1);
     }
@@ -184,10 +184,13 @@ fn unsorted_negative_and_wrapped_angles_change_nothing() {
 #[test]
 fn single_methods_find_a_clean_centre() {
     // Vo and phase correlation sub-pixel; entropy by its nature less sharply.
-    for (seed, center) in sweep(256).step_by(4) {
+    for (seed, center) in sweep(256).step_by(7) {
         let end = case(256, angles(0.0, 180.0, 361, true), center);
         expect(&end, seed, Method::PhaseCorrelation, 0.05);
         expect(&end, seed, Method::Vo, 0.1);
-        expect(&end, seed, Method::Entropy, 0.5);
+        // The slowest: two of them will do.
+        if seed < 1010 {
+            expect(&end, seed, Method::Entropy, 0.5);
+        }
     }
 }

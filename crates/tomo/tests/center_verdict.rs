@@ -47,11 +47,11 @@ fn an_empty_beam_has_no_centre() {
 
 #[test]
 fn noise_and_rings_alone_have_no_centre() {
-    let columns = 160;
+    let columns = 112;
     let mut random = Random(42);
-    for trial in 0..30 {
+    for trial in 0..18 {
         let range = if trial % 3 == 2 { 360.0 } else { 180.0 };
-        let theta = angles(0.0, range, 240 + trial % 2, trial % 2 == 1);
+        let theta = angles(0.0, range, 120 + trial % 2, trial % 2 == 1);
         let rows: Vec<Vec<f32>> = (0..5)
             .map(|_| {
                 let mut row = vec![0.0; columns * theta.len()];
@@ -63,7 +63,7 @@ fn noise_and_rings_alone_have_no_centre() {
             let e = look(columns, &theta, &rows, &Options { method, search: None });
             assert_ne!(e.verdict, Verdict::Found, "trial {trial} {method:?}: {}", e.reason);
         }
-        if trial < 3 {
+        if trial == 1 || trial == 2 {
             for method in methods(range > 300.0) {
                 let e = look(columns, &theta, &rows, &Options { method, search: None });
                 assert_ne!(e.verdict, Verdict::Found, "trial {trial} {method:?}: {}", e.reason);
