@@ -4,6 +4,9 @@
 //! completions and man pages come. Results go to stdout, everything else to stderr, and the exit code
 //! says how it ended ([`exit::Exit`]).
 
+// Doc comments of flags are their help on the terminal, where rec<scan> means what it says.
+#![allow(rustdoc::invalid_html_tags)]
+
 mod cli;
 mod commands;
 mod exit;
