@@ -8,6 +8,9 @@ use super::pairs::Coverage;
 use super::prepare::median;
 use super::{Estimate, Input, Method, Options, RowCenter, Verdict};
 
+/// Entropy falls about the centre of rings too, which is no centre of the object: noise and rings alone reach a
+/// score of 7.5, so that its scores count for this much.
+const ENTROPY: f64 = 0.6;
 /// Below this score there is nothing to be seen.
 const NOTHING: f64 = 4.5;
 /// From this score on chance is excluded.
@@ -180,20 +183,26 @@ fn at_edge(f: &Findings) -> bool {
 }
 
 /// Withdraws an answer that the mirrored projections contradict: entropy and wedge can be sure of a wrong centre
-/// when the sample is cut off, or noise rules the slice.
-pub(super) fn confirm(mut estimate: Estimate, check: &Findings) -> Estimate {
+/// when the sample is cut off, or noise rules the slice. Over a full turn (`required`) the mirrored pairs see more
+/// than either, so what they do not see is withdrawn too: the entropy of mere noise is least with the axis in the
+/// middle, where every ray is averaged with its partner.
+pub(super) fn confirm(mut estimate: Estimate, check: &Findings, required: bool) -> Estimate {
     let sure =
         check.resolved && check.peak.score >= CLEAR && check.peak.second_score <= RIVAL * check.peak.score;
     let allowed = 1.0 + 4.0 * check.formal.hypot(estimate.uncertainty);
-    if estimate.verdict == Verdict::Found && sure && (estimate.center - check.center).abs() > allowed {
+    let (name, center) = (estimate.method.name(), estimate.center);
+    let objection = if sure && (center - check.center).abs() > allowed {
+        format!("{} give {:.2}", check.how, check.center)
+    } else if !sure && required {
+        format!("{} show no clear centre (score {:.1})", check.how, check.peak.score)
+    } else {
+        return estimate;
+    };
+    if estimate.verdict == Verdict::Found {
         estimate.verdict = Verdict::Ambiguous;
         estimate.confidence = estimate.confidence.min(0.45);
         estimate.reason = format!(
-            "{} gives {:.2}, but {} give {:.2}: use the automatic method or set the centre by hand.",
-            estimate.method.name(),
-            estimate.center,
-            check.how,
-            check.center
+            "{name} gives {center:.2}, but {objection}: use the automatic method or set the centre by hand."
         );
     }
     estimate
@@ -276,14 +285,15 @@ pub(super) fn judge_curves(
         .filter(|i| i.abs_diff(best) > apart)
         .fold(None, |b: Option<usize>, i| if b.is_some_and(|b| depth[b] >= depth[i]) { b } else { Some(i) });
     let at = |i: usize| coarse.first + i as f64 * coarse.step;
-    let score = depth.get(best).copied().unwrap_or(0.0);
+    let trust = if method == Method::Entropy { ENTROPY } else { 1.0 };
+    let score = trust * depth.get(best).copied().unwrap_or(0.0);
     let rows: Vec<RowFinding> = input
         .sinograms
         .iter()
         .zip(coarse.cost.iter().zip(&fine.cost))
         .map(|((row, _), (wide, near))| {
             let (own, index) = coarse.minimum(wide);
-            let score = coarse.depth(wide).get(index).copied().unwrap_or(0.0);
+            let score = trust * coarse.depth(wide).get(index).copied().unwrap_or(0.0);
             let agrees = (own - center).abs() <= 3.0 * coarse.step;
             let center = if agrees { fine.minimum(near).0 } else { own };
             RowFinding { row: *row, center, score, sigma: if agrees { fine.step } else { coarse.step } }
@@ -297,7 +307,7 @@ pub(super) fn judge_curves(
             center,
             score,
             second: second.map_or(f64::NAN, at),
-            second_score: second.map_or(0.0, |i| depth[i]),
+            second_score: second.map_or(0.0, |i| trust * depth[i]),
             anywhere: center,
             anywhere_score: score,
         },
