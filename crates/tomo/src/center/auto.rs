@@ -56,7 +56,7 @@ pub(super) fn confirmed(input: &Input, options: &Options, estimate: Estimate) ->
     }
     let coverage = Coverage::new(input.angles);
     let (_, rows) = prepare(input, &coverage);
-    Ok(verdict::confirm(estimate, &look(input, options, &coverage, &rows)))
+    Ok(verdict::confirm(estimate, &look(input, options, &coverage, &rows), coverage.is_full_turn()))
 }
 
 /// The seams of the scan (none over a full turn) and every row's projections, ready to be compared.
