@@ -1,14 +1,15 @@
 //! What a job will take, before it runs: slices, bytes, memory, scratch, time.
 
-use std::path::Path;
 use std::time::Instant;
 
+use scan::Scan;
 use serde::Serialize;
 
 use crate::chain::Chain;
 use crate::clocks::Clocks;
 use crate::memory;
-use crate::plan::{Center, Plan, Rows, SCHEMA, Write};
+use crate::plan::{Center, Plan, Rows, Write};
+use crate::prepare::{CenterFound, Prepared};
 use crate::recipe::{CenterMethod, Recipe};
 use crate::source::{Block, Source};
 use crate::spool::Spool;
@@ -39,24 +40,23 @@ pub struct Estimate {
     pub problem: Option<String>,
 }
 
-/// Estimates reconstructing all rows of the scan at `path` with `recipe`.
+/// Estimates reconstructing all rows of `scan` with `recipe`.
 ///
 /// # Errors
-/// As opening the scan does.
+/// For a scan that this recipe cannot reconstruct.
 pub fn estimate(
-    path: &Path,
-    open: &scan::OpenOptions,
+    scan: Scan,
     recipe: &Recipe,
     write: Write,
     budget: Option<u64>,
     threads: Option<usize>,
 ) -> Result<Estimate> {
-    let prepared = prepare::prepare(scan::open_with(path, open)?, recipe)?;
+    let prepared = prepare::prepare(scan, recipe)?;
     let source = &prepared.source;
     let rows = Rows::all(source.rows());
     let threads = threads.unwrap_or_else(crate::job::available_threads).max(1);
     let budget = budget.unwrap_or_else(memory::default_budget);
-    let plan = plan(&prepared, recipe, rows, write);
+    let plan = plan(&prepared, recipe, rows, write)?;
     let scratch_bytes = filters::needed(source, recipe)
         .map_or(0, |_| Spool::bytes(source.projections(), source.rows(), source.columns()));
     let mut estimate = Estimate {
@@ -118,31 +118,10 @@ fn measure(source: &Source, chain: &Chain, plan: &Plan) -> Result<f64> {
 }
 
 /// A plan with the axis in the middle, which costs what any other centre costs.
-fn plan(prepared: &prepare::Prepared, recipe: &Recipe, rows: Rows, write: Write) -> Plan {
-    let columns = prepared.source.columns();
+fn plan(prepared: &Prepared, recipe: &Recipe, rows: Rows, write: Write) -> Result<Plan> {
     let mut recipe = recipe.clone();
     recipe.center.method = CenterMethod::Fixed;
-    Plan {
-        schema: SCHEMA,
-        beamrail: env!("CARGO_PKG_VERSION").into(),
-        scan: prepare::identity(prepared.source.scan()),
-        recipe,
-        rows,
-        center: Center {
-            center: (columns - 1) as f64 / 2.0,
-            confidence: 0.0,
-            verdict: "given".into(),
-            method: "fixed".into(),
-            uncertainty: None,
-            per_row: Vec::new(),
-            reason: String::new(),
-        },
-        stitch: None,
-        slice_columns: columns,
-        pixel_um: prepared.pixel_um,
-        unit: if prepared.pixel_um.is_some() { "1/cm" } else { "1/pixel" }.into(),
-        write,
-        scaling: None,
-        warnings: Vec::new(),
-    }
+    let center = Center::given((prepared.source.columns() - 1) as f64 / 2.0);
+    let found = CenterFound { center, believed: true, sinograms: Vec::new() };
+    prepare::plan(prepared, &recipe, rows, write, &found, None)
 }

@@ -169,9 +169,10 @@ fn run(context: &Context<'_>) -> Result<Outcome> {
         return Ok(done);
     }
     let mut prepared = open(context)?;
-    let (work, plan) = match existing::unfinished(context, &wanted(context, &prepared)?)? {
+    let wanted = wanted(context, &prepared)?;
+    let (work, plan) = match existing::unfinished(context, &wanted)? {
         Some(unfinished) => unfinished,
-        None => begin(context, &prepared)?,
+        None => begin(context, &prepared, wanted.rows)?,
     };
     announce(context, &plan);
     let chain = Chain::new(&plan, &prepared.angles, prepared.source.columns())?;
@@ -190,17 +191,18 @@ fn plan(context: &Context<'_>) -> Result<Outcome> {
         return Ok(done);
     }
     let prepared = open(context)?;
-    let plan = match existing::unfinished(context, &wanted(context, &prepared)?)? {
+    let wanted = wanted(context, &prepared)?;
+    let plan = match existing::unfinished(context, &wanted)? {
         Some((_, plan)) => plan,
-        None => begin(context, &prepared)?.1,
+        None => begin(context, &prepared, wanted.rows)?.1,
     };
     announce(context, &plan);
     Ok(outcome(context, &plan, vec![context.paths.work().join("plan.json")]))
 }
 
 /// Decides, and writes the decisions down.
-fn begin(context: &Context<'_>, prepared: &Prepared) -> Result<(WorkFolder, Plan)> {
-    let (plan, found) = decide(context, prepared)?;
+fn begin(context: &Context<'_>, prepared: &Prepared, rows: Rows) -> Result<(WorkFolder, Plan)> {
+    let (plan, found) = decide(context, prepared, rows)?;
     let picture = context
         .clocks
         .time_all(Stage::Pictures, || context.pool.install(|| CenterPicture::draw(prepared, &found, None)))?;
@@ -242,14 +244,15 @@ fn finish_parts(context: &Context<'_>) -> Result<Outcome> {
 
 fn quick_look(context: &Context<'_>) -> Result<Outcome> {
     let mut prepared = open(context)?;
-    let (plan, found) = decide(context, &prepared)?;
+    let rows = wanted(context, &prepared)?.rows;
+    let (plan, found) = decide(context, &prepared, rows)?;
     let chain = Chain::new(&plan, &prepared.angles, prepared.source.columns())?;
     let picture = context.pool.install(|| CenterPicture::draw(&prepared, &found, None))?;
     volume::fs::create_folder(&context.paths.folder)?;
     let middle = plan.slices() / 2 / crate::plan::SLAB;
     filters::spool(context, &mut prepared, &plan, None, middle..middle + 1)?;
-    quick::deliver(context, &prepared, &plan, &chain, Some(&picture))?;
-    quick::write_slice(context, &prepared, &plan, &chain)?;
+    let image = quick::deliver(context, &prepared, &plan, &chain, Some(&picture))?;
+    quick::write_slice(context, &plan, &image)?;
     Ok(outcome(context, &plan, vec![context.paths.preview(), context.paths.quick_slice()]))
 }
 
@@ -277,9 +280,8 @@ fn wanted(context: &Context<'_>, prepared: &Prepared) -> Result<Wanted> {
 }
 
 /// Finds the centre and resolves everything else.
-fn decide(context: &Context<'_>, prepared: &Prepared) -> Result<(Plan, CenterFound)> {
+fn decide(context: &Context<'_>, prepared: &Prepared, rows: Rows) -> Result<(Plan, CenterFound)> {
     let recipe = &context.options.recipe;
-    let rows = wanted(context, prepared)?.rows;
     context.stage("center", "finding the rotation centre");
     let found = context
         .clocks
@@ -335,9 +337,9 @@ fn reconstruct(
     filters::spool(context, prepared, plan, Some(work), slabs.clone())?;
     if of == 1 && done.is_empty() {
         let kept = CenterPicture::kept(work)?;
-        context
-            .clocks
-            .time_all(Stage::Pictures, || quick::deliver(context, prepared, plan, chain, kept.as_ref()))?;
+        context.clocks.time_all(Stage::Pictures, || {
+            quick::deliver(context, prepared, plan, chain, kept.as_ref()).map(drop)
+        })?;
     }
     let layout = layout(context, prepared, plan, chain)?;
     let writers = outputs::open(context, plan)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::Recipe;
+use crate::recipe::{CenterMethod, Recipe};
 use crate::report::Warning;
 use crate::{Error, Result};
 
@@ -98,6 +98,21 @@ pub struct Center {
     pub per_row: Vec<(usize, f64, f64)>,
     /// A sentence for people.
     pub reason: String,
+}
+
+impl Center {
+    /// A centre that nobody has to find.
+    pub fn given(column: f64) -> Self {
+        Self {
+            center: column,
+            confidence: 1.0,
+            verdict: "given".into(),
+            method: CenterMethod::Fixed.name().into(),
+            uncertainty: None,
+            per_row: Vec::new(),
+            reason: "given by the user".into(),
+        }
+    }
 }
 
 /// What is written, and how.

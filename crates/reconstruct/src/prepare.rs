@@ -151,16 +151,7 @@ pub fn find_center(prepared: &Prepared, recipe: &Recipe, rows: &Rows) -> Result<
                 source.scan().info().columns - 1
             )));
         }
-        let center = Center {
-            center: value,
-            confidence: 1.0,
-            verdict: "given".into(),
-            method: "fixed".into(),
-            uncertainty: None,
-            per_row: Vec::new(),
-            reason: "given by the user".into(),
-        };
-        return Ok(CenterFound { center, believed: true, sinograms });
+        return Ok(CenterFound { center: Center::given(value), believed: true, sinograms });
     }
     let estimate = if recipe.center.method == CenterMethod::Production {
         production(prepared)?

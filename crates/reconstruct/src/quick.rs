@@ -90,14 +90,15 @@ fn slices(prepared: &Prepared, plan: &Plan, chain: &Chain, wanted: &[usize]) -> 
     Ok(images)
 }
 
-/// Makes and announces the quick look: middle slice, centre's evidence, histogram, as preview picture.
+/// Makes and announces the quick look: middle slice, centre's evidence, histogram, as preview picture. The
+/// slice itself comes back.
 pub(crate) fn deliver(
     context: &Context<'_>,
     prepared: &Prepared,
     plan: &Plan,
     chain: &Chain,
     evidence: Option<&CenterPicture>,
-) -> Result<()> {
+) -> Result<Vec<f32>> {
     context.stage("quick", "a quick look at the middle slice");
     let middle = plan.slices() / 2;
     let image = context.pool.install(|| slices(prepared, plan, chain, &[middle]))?.pop().unwrap_or_default();
@@ -109,22 +110,16 @@ pub(crate) fn deliver(
         preview: context.paths.preview(),
         seconds: context.began.elapsed().as_secs_f64(),
     });
-    Ok(())
+    Ok(image)
 }
 
 /// Writes the middle slice as a TIFF of its own: what `--quick` delivers.
-pub(crate) fn write_slice(
-    context: &Context<'_>,
-    prepared: &Prepared,
-    plan: &Plan,
-    chain: &Chain,
-) -> Result<()> {
+pub(crate) fn write_slice(context: &Context<'_>, plan: &Plan, image: &[f32]) -> Result<()> {
     let middle = plan.slices() / 2;
-    let image = context.pool.install(|| slices(prepared, plan, chain, &[middle]))?.pop().unwrap_or_default();
     let mut spec = outputs::spec(plan, &context.paths.name(), None);
     spec.first_row = plan.rows.row(middle);
     spec.shape[0] = 1;
-    TiffStack::open_existing(&context.paths.quick_slice(), &context.paths.stem, &spec)?.write(0, &image)?;
+    TiffStack::open_existing(&context.paths.quick_slice(), &context.paths.stem, &spec)?.write(0, image)?;
     Ok(())
 }
 

@@ -32,10 +32,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let completeness = scan::completeness(path)?;
     let open = args.scan.open_options();
     let scan = scan::open_with(path, &open)?;
-    let info = scan.info();
+    let info = scan.info().clone();
     let write = Write { tiff: true, zarr: true, ome_zarr: OmeZarr::V04 };
     // What the scan is can be told even where it cannot be reconstructed; then the reason belongs there.
-    let estimate = inspect::estimate(path, &open, &args.recipe.resolve([])?, write, None, None)
+    let estimate = inspect::estimate(scan, &args.recipe.resolve([])?, write, None, None)
         .map_err(|error| error.to_string());
     if args.json {
         return output::print_json(&json!({
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "problem": estimate.as_ref().err(),
         }));
     }
-    output::print(&(describe(info, &completeness) + &metadata(info) + &cost(&estimate)))
+    output::print(&(describe(&info, &completeness) + &metadata(&info) + &cost(&estimate)))
 }
 
 /// The table for people.

@@ -1,42 +1,14 @@
 //! What the pre-processing tests share: reading `.npy` goldens and comparing arrays.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::path::PathBuf;
+#[path = "../support/mod.rs"]
+mod support;
 
-/// Folder of the shared test data, or `None` (said on stdout) where there is none.
-pub(crate) fn shared() -> Option<PathBuf> {
-    let root = std::env::var_os("BEAMRAIL_SHARED").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    if root.is_dir() {
-        return Some(root.join("data"));
-    }
-    println!("skipped: no shared test data in {}", root.display());
-    None
-}
-
-/// A C-ordered `.npy` of f4, f8 or i4 as f32, with its shape.
+/// A `.npy` of the shared test data as f32, with its shape; `None` (said on stdout) where there is none.
 pub(crate) fn npy(name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
-    let path = shared()?.join(name);
-    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert_eq!(&bytes[..6], b"\x93NUMPY");
-    let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();
-    assert!(header.contains("'fortran_order': False"));
-    let inside = |from: &str, to: char| {
-        let start = header.find(from).unwrap() + from.len();
-        header[start..].split(to).next().unwrap()
-    };
-    let shape: Vec<usize> =
-        inside("'shape': (", ')').split(',').filter_map(|n| n.trim().parse().ok()).collect();
-    let body = &bytes[10 + length..];
-    let values: Vec<f32> = match inside("'descr': '", '\'') {
-        "<f4" => body.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-        "<f8" => body.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
-        "<i4" => body.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
-        other => panic!("{name}: type {other}"),
-    };
-    assert_eq!(values.len(), shape.iter().product::<usize>());
-    Some((shape, values))
+    let (folder, file) = name.rsplit_once('/').unwrap();
+    let (shape, values) = support::npy(&support::shared(folder)?.join(file));
+    Some((shape, values.into_iter().map(|value| value as f32).collect()))
 }
 
 /// Row `row` of a block (angles, rows, columns) as a sinogram (angles, columns).

@@ -27,7 +27,7 @@ pub fn long(name: &str) -> bool {
     wanted
 }
 
-/// A little-endian f4 or f8 array in C order, as f64, with its shape.
+/// A little-endian f4, f8 or i4 array in C order, as f64, with its shape.
 pub fn npy(path: &Path) -> (Vec<usize>, Vec<f64>) {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     assert_eq!(&bytes[..6], b"\x93NUMPY");
@@ -37,11 +37,12 @@ pub fn npy(path: &Path) -> (Vec<usize>, Vec<f64>) {
     let shape = text.split("'shape': (").nth(1).unwrap().split(')').next().unwrap();
     let shape: Vec<usize> = shape.split(',').filter_map(|s| s.trim().parse().ok()).collect();
     let data = &bytes[10 + header..];
-    let values: Vec<f64> = if text.contains("<f4") {
-        data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
-    } else {
-        assert!(text.contains("<f8"), "{text}");
-        data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+    let kind = text.split("'descr': '").nth(1).unwrap().split('\'').next().unwrap();
+    let values: Vec<f64> = match kind {
+        "<f4" => data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+        "<f8" => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+        "<i4" => data.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect(),
+        other => panic!("{}: type {other}", path.display()),
     };
     assert_eq!(values.len(), shape.iter().product::<usize>());
     (shape, values)
