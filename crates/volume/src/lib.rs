@@ -17,8 +17,9 @@ pub mod error;
 pub mod fs;
 pub mod histogram;
 pub mod manifest;
-
+pub mod pages;
 pub mod preview;
+pub mod queue;
 pub mod reader;
 pub mod spec;
 pub mod tiff;
@@ -31,6 +32,8 @@ pub use fs::{FileRecord, sync_files, sync_filesystem};
 pub use histogram::{Histogram, Window};
 
 pub use manifest::{Level as VerifyLevel, Manifest, Verification};
+pub use pages::{PagePool, Pages, Pooled};
+pub use queue::{Batch, Sink, Spent, WriteQueue};
 pub use reader::VolumeReader;
 pub use spec::{DataType, Scaling, VolumeSpec};
 pub use tiff::TiffStack;

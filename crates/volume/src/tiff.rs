@@ -12,12 +12,15 @@
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::tiff::encoder::{Rational, TiffEncoder};
 use ::tiff::tags::Tag;
 
 use crate::error::{Error, Result};
 use crate::fs::{self, FileRecord};
+use crate::pages::Pooled;
+use crate::queue::Sink;
 use crate::spec::{DataType, VolumeSpec};
 use crate::voxels::VoxelsRef;
 
@@ -95,6 +98,25 @@ impl TiffStack {
         }
     }
 
+    /// Bytes of every file of the stack.
+    pub fn file_bytes(&self) -> usize {
+        self.header_len + self.slice_bytes()
+    }
+
+    /// Writes slice `z` from a buffer that holds the file's voxels, in their stored type, from
+    /// [`TiffStack::data_offset`] on. The header is put before them, so that the file is one piece of memory; it
+    /// goes to `sink`, where it may be written later.
+    pub fn put(&self, z: usize, mut file: Pooled, sink: &dyn Sink) -> Result<(FileRecord, Arc<Pooled>)> {
+        self.check(
+            z,
+            file.len().saturating_sub(self.header_len).min(self.slice_bytes()) / self.spec.dtype.bytes(),
+        )?;
+        self.write_header(z, &mut file)?;
+        let file = Arc::new(file);
+        let record = sink.put(self.path(z), file.clone(), self.file_bytes())?;
+        Ok((record, file))
+    }
+
     /// Writes slice `z` from voxels that are in their stored type already.
     pub fn write_stored(&self, z: usize, slice: VoxelsRef<'_>) -> Result<FileRecord> {
         self.check(z, slice.len())?;
@@ -102,13 +124,25 @@ impl TiffStack {
             let reason = format!("the stack is {}", self.spec.dtype);
             return Err(Error::parameter("slice", slice.dtype(), reason));
         }
-        let mut header = self.tags(z)?;
-        if header.len() > self.header_len {
+        let mut header = vec![0; self.header_len];
+        self.write_header(z, &mut header)?;
+        fs::write_file(&self.root, &self.path(z), &[&header, slice.bytes()])
+    }
+
+    /// Puts the header of slice `z` at the beginning of `file`.
+    fn write_header(&self, z: usize, file: &mut [u8]) -> Result<()> {
+        let tags = self.tags(z)?;
+        if tags.len() > self.header_len {
             let reason = format!("the row number {} does not fit in the header", self.spec.row(z));
             return Err(Error::format(&self.root.join(self.path(z)), reason));
         }
-        header.resize(self.header_len, 0);
-        fs::write_file(&self.root, &self.path(z), &[&header, slice.bytes()])
+        file[..tags.len()].copy_from_slice(&tags);
+        file[tags.len()..self.header_len].fill(0);
+        Ok(())
+    }
+
+    fn slice_bytes(&self) -> usize {
+        self.spec.slice_voxels() * self.spec.dtype.bytes()
     }
 
     fn check(&self, z: usize, len: usize) -> Result<()> {
@@ -131,7 +165,7 @@ impl TiffStack {
         let [_, height, width] = self.spec.shape;
         // `validate` keeps a slice below 4 GiB, and with it each of these numbers.
         let (height, width) = (height as u32, width as u32);
-        let bytes = self.spec.slice_voxels() * self.spec.dtype.bytes();
+        let bytes = self.slice_bytes();
         let format: u16 = if self.spec.dtype == DataType::F32 { 3 } else { 1 };
         let (unit, x, y): (u16, _, _) = match self.spec.voxel_um {
             Some([_, y, x]) => (3, per_centimetre(x), per_centimetre(y)),

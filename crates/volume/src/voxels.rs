@@ -22,6 +22,10 @@ pub(crate) trait Voxel: bytemuck::Pod + Send + Sync + Default + PartialEq + std:
     fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// The mean from the sum of eight children: exact division for f32, half to even for integers.
     fn eighth(sum: Self::Sum) -> Self;
+    /// The voxels, if they are of this type.
+    fn of(voxels: VoxelsRef<'_>) -> Option<&[Self]>;
+    /// The memory of voxels, if they are of this type.
+    fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>>;
 }
 
 impl Voxel for f32 {
@@ -37,6 +41,12 @@ impl Voxel for f32 {
     #[inline(always)]
     fn eighth(sum: f32) -> f32 {
         sum * 0.125
+    }
+    fn of(voxels: VoxelsRef<'_>) -> Option<&[Self]> {
+        if let VoxelsRef::F32(v) = voxels { Some(v) } else { None }
+    }
+    fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
+        if let Voxels::F32(v) = voxels { Some(v) } else { None }
     }
 }
 
@@ -62,6 +72,12 @@ impl Voxel for u16 {
     fn eighth(sum: u32) -> u16 {
         eighth_half_even(sum) as u16
     }
+    fn of(voxels: VoxelsRef<'_>) -> Option<&[Self]> {
+        if let VoxelsRef::U16(v) = voxels { Some(v) } else { None }
+    }
+    fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
+        if let Voxels::U16(v) = voxels { Some(v) } else { None }
+    }
 }
 
 impl Voxel for u8 {
@@ -77,6 +93,12 @@ impl Voxel for u8 {
     #[inline(always)]
     fn eighth(sum: u32) -> u8 {
         eighth_half_even(sum) as u8
+    }
+    fn of(voxels: VoxelsRef<'_>) -> Option<&[Self]> {
+        if let VoxelsRef::U8(v) = voxels { Some(v) } else { None }
+    }
+    fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
+        if let Voxels::U8(v) = voxels { Some(v) } else { None }
     }
 }
 
@@ -143,6 +165,11 @@ impl Voxels {
         }
     }
 
+    /// Makes it `len` voxels, new ones 0.
+    pub(crate) fn resize(&mut self, len: usize) {
+        with_voxels!(self, Voxels, v => v.resize(len, Default::default()));
+    }
+
     /// Removes all voxels, keeping the memory.
     pub fn clear(&mut self) {
         with_voxels!(self, Voxels, v => v.clear());
@@ -159,6 +186,33 @@ impl Voxels {
         }
         true
     }
+}
+
+/// Runs `$body` with `$name`, the slices as a vector of `&[T]`, where `T` is what `$dtype` stores.
+macro_rules! with_slices {
+    ($slices:expr, $dtype:expr, $name:ident => $body:expr) => {{
+        let all: &[$crate::voxels::VoxelsRef<'_>] = $slices;
+        match $dtype {
+            $crate::spec::DataType::F32 => {
+                let $name = $crate::voxels::typed::<f32>(all);
+                $body
+            }
+            $crate::spec::DataType::U16 => {
+                let $name = $crate::voxels::typed::<u16>(all);
+                $body
+            }
+            $crate::spec::DataType::U8 => {
+                let $name = $crate::voxels::typed::<u8>(all);
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_slices;
+
+/// The slices of one type; others are left out.
+pub(crate) fn typed<'a, T: Voxel>(slices: &[VoxelsRef<'a>]) -> Vec<&'a [T]> {
+    slices.iter().filter_map(|&s| T::of(s)).collect()
 }
 
 impl<'a> VoxelsRef<'a> {
@@ -187,6 +241,16 @@ impl<'a> VoxelsRef<'a> {
             Self::F32(v) => bytemuck::cast_slice(v),
             Self::U16(v) => bytemuck::cast_slice(v),
             Self::U8(v) => v,
+        }
+    }
+
+    /// Cut into pieces of `voxels`, the last one perhaps shorter.
+    pub fn slices(&self, voxels: usize) -> Vec<VoxelsRef<'a>> {
+        let n = voxels.max(1);
+        match self {
+            Self::F32(v) => v.chunks(n).map(VoxelsRef::F32).collect(),
+            Self::U16(v) => v.chunks(n).map(VoxelsRef::U16).collect(),
+            Self::U8(v) => v.chunks(n).map(VoxelsRef::U8).collect(),
         }
     }
 

@@ -17,8 +17,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::spec::VolumeSpec;
 use crate::voxels::Voxel;
 
@@ -91,27 +89,35 @@ pub(crate) fn level0_slabs(level: usize, slab: usize, slabs: usize) -> Range<usi
     start..start.saturating_add(width).min(slabs)
 }
 
-/// Appends to `out` the means of 2×2×2 children of `rows` (n, y, x): (ceil(n/2), ceil(y/2), ceil(x/2)).
+/// The means of the 2×2×2 children in a window (y, x, beginning at even numbers) of the slices z - 1 and z:
+/// called with each z of a slab in turn, it acts where a pair is complete. `lines` are those of the level
+/// above, in the order z, y. `shape` is that of the children's level.
 ///
 /// The children are added as ((z0y0 + z0y1) + (z1y0 + z1y1)) along each column, then the two columns:
-/// always in this order, so the result has the same bits however it is cut into slabs.
-pub(crate) fn halve<T: Voxel>(rows: &[T], [n, ny, nx]: [usize; 3], out: &mut Vec<T>) {
-    let (oy, ox) = (ny.div_ceil(2), nx.div_ceil(2));
-    let start = out.len();
-    out.resize(start + n.div_ceil(2) * oy * ox, T::default());
-    let line = |z: usize, y: usize| {
-        let at = (z.min(n - 1) * ny + y.min(ny - 1)) * nx;
-        &rows[at..at + nx]
-    };
-    // A few lines a task: enough work to be worth handing out.
-    out[start..].par_chunks_mut(ox).with_min_len(16).enumerate().for_each(|(i, out)| {
-        let (z, y) = (i / oy * 2, i % oy * 2);
-        halve_line(line(z, y), line(z, y + 1), line(z + 1, y), line(z + 1, y + 1), out);
+/// always in this order, so the result has the same bits however it is cut into slabs and tiles.
+pub(super) fn halve_lines<T: Voxel>(
+    slices: &[&[T]],
+    [_, ny, nx]: [usize; 3],
+    z: usize,
+    (y, x): &(Range<usize>, Range<usize>),
+    lines: &mut [&mut [T]],
+) {
+    if lines.is_empty() || (z.is_multiple_of(2) && z + 1 < slices.len()) {
+        return;
+    }
+    let [first, second] = [slices[z & !1], slices[z]];
+    let count = y.len().div_ceil(2);
+    let at = |row: usize| row * nx + x.start..row * nx + x.end;
+    pulp::Arch::new().dispatch(|| {
+        for (row, out) in y.clone().step_by(2).zip(&mut lines[z / 2 * count..]) {
+            let (row, next) = (at(row), at((row + 1).min(ny - 1)));
+            halve_line(&first[row.clone()], &first[next.clone()], &second[row], &second[next], out);
+        }
     });
 }
 
 /// One line of means from four lines of children.
-#[inline]
+#[inline(always)]
 fn halve_line<T: Voxel>(a: &[T], b: &[T], c: &[T], d: &[T], out: &mut [T]) {
     let column = |a: T, b: T, c: T, d: T| T::add(T::add(a.widen(), b.widen()), T::add(c.widen(), d.widen()));
     let pairs = a.chunks_exact(2).zip(b.chunks_exact(2)).zip(c.chunks_exact(2).zip(d.chunks_exact(2)));
@@ -176,9 +182,12 @@ mod tests {
     fn halving_is_the_mean_with_replicated_edges() {
         let (n, ny, nx) = (3, 5, 7);
         let rows: Vec<f32> = (0..n * ny * nx).map(|i| ((i * 37) % 101) as f32).collect();
-        let mut out = Vec::new();
-        halve(&rows, [n, ny, nx], &mut out);
-        assert_eq!(out.len(), 2 * 3 * 4);
+        let slices: Vec<&[f32]> = rows.chunks(ny * nx).collect();
+        let mut out = [0.0; 2 * 3 * 4];
+        let mut lines: Vec<&mut [f32]> = out.chunks_mut(4).collect();
+        for z in 0..n {
+            halve_lines(&slices, [n, ny, nx], z, &(0..ny, 0..nx), &mut lines);
+        }
         for z in 0..2 {
             for y in 0..3 {
                 for x in 0..4 {

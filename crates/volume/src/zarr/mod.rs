@@ -5,6 +5,7 @@
 //! the machine. Every chunk is written, empty or not, so that the number of files is known beforehand and a
 //! missing one is an error and not a hole of zeros.
 
+mod blosc;
 mod levels;
 mod metadata;
 mod pyramid;
@@ -20,8 +21,9 @@ pub use pyramid::Pyramid;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileRecord};
 use crate::histogram::Window;
+use crate::queue::{Immediate, Sink};
 use crate::spec::{DataType, VolumeSpec};
-use crate::voxels::{Voxels, VoxelsRef};
+use crate::voxels::{Voxel, Voxels, VoxelsRef, with_slices};
 use store::LevelStore;
 pub(crate) use store::read_subset;
 
@@ -178,29 +180,59 @@ impl OmeZarr {
     /// Writes level-0 slab `slab` from values of shape (≤ 32, y, x): all its chunks, in parallel.
     pub fn write_slab(&self, slab: usize, rows: &[f32]) -> Result<Vec<FileRecord>> {
         if self.spec.dtype == DataType::F32 {
-            self.write_level(0, slab, VoxelsRef::F32(rows))
+            self.write_slab_stored(slab, VoxelsRef::F32(rows))
         } else {
-            self.write_level(0, slab, self.spec.store(rows).view())
+            self.write_slab_stored(slab, self.spec.store(rows).view())
         }
     }
 
     /// Writes level-0 slab `slab` from voxels that are in their stored type already.
     pub fn write_slab_stored(&self, slab: usize, rows: VoxelsRef<'_>) -> Result<Vec<FileRecord>> {
-        self.write_level(0, slab, rows)
+        let slices = rows.slices(self.spec.slice_voxels());
+        self.check_slab(0, slab, &slices)?;
+        let sink = Immediate::new(&self.root, self.file_bytes());
+        with_slices!(&slices, self.spec.dtype, slices => self.write_level(0, slab, &slices, None, &sink))
     }
 
-    /// Writes one slab of any level.
-    fn write_level(&self, level: usize, slab: usize, rows: VoxelsRef<'_>) -> Result<Vec<FileRecord>> {
-        let store = self.level(level)?;
-        if rows.dtype() != self.spec.dtype {
-            return Err(Error::parameter("slab", rows.dtype(), format!("the volume is {}", self.spec.dtype)));
+    /// Writes one slab of any level, and fills its share of the level above where that is given.
+    fn write_level<T: Voxel>(
+        &self,
+        level: usize,
+        slab: usize,
+        slices: &[&[T]],
+        above: Option<&mut [T]>,
+        sink: &dyn Sink,
+    ) -> Result<Vec<FileRecord>> {
+        self.level(level)?.write((&self.root, &self.folder), slab, slices, above, sink)
+    }
+
+    /// Rows of a slab, and voxels in each.
+    fn slab_shape(&self, level: usize, slab: usize) -> (usize, usize) {
+        let geometry = self.levels.get(level).map(|l| &l.geometry);
+        geometry.map_or((0, 1), |g| (g.slab_rows(slab).len(), g.slice_voxels()))
+    }
+
+    /// Whether slices are what a slab consists of.
+    fn check_slab(&self, level: usize, slab: usize, slices: &[VoxelsRef<'_>]) -> Result<()> {
+        if let Some(other) = slices.iter().find(|s| s.dtype() != self.spec.dtype) {
+            return Err(Error::parameter(
+                "slab",
+                other.dtype(),
+                format!("the volume is {}", self.spec.dtype),
+            ));
         }
-        let expected = store.geometry.slab_rows(slab).len() * store.geometry.slice_voxels();
-        if rows.is_empty() || rows.len() != expected {
+        let (rows, voxels) = self.slab_shape(level, slab);
+        if rows == 0 || slices.len() != rows || slices.iter().any(|s| s.len() != voxels) {
             let what = format!("slab {slab} of level {level}");
-            return Err(Error::Shape { what, expected, found: rows.len() });
+            let found = slices.iter().map(VoxelsRef::len).sum();
+            return Err(Error::Shape { what, expected: rows * voxels, found });
         }
-        store.write(&self.root, &self.folder, slab, rows.bytes())
+        Ok(())
+    }
+
+    /// What the buffers of a [`Sink`] must hold at least: one encoded chunk.
+    pub fn file_bytes(&self) -> usize {
+        self.levels.iter().map(LevelStore::chunk_bytes).max().unwrap_or(0)
     }
 
     /// Reads one slab of a level back from disk: (rows, y, x).
@@ -255,11 +287,6 @@ impl OmeZarr {
     pub fn slab_files(&self, level: usize, slab: usize) -> Result<Vec<String>> {
         let keys = self.level(level)?.keys(slab);
         Ok(keys.iter().map(|key| format!("{}/{key}", self.folder)).collect())
-    }
-
-    /// Memory that writing a slab takes beyond the caller's voxels, with so many threads, in bytes.
-    pub fn write_memory_bytes(&self, threads: usize) -> u64 {
-        self.levels[0].write_memory_bytes(threads)
     }
 
     /// Writes all metadata with the contrast window; the volume is complete then. The window is in values

@@ -7,10 +7,11 @@
 use std::ops::Range;
 
 use super::OmeZarr;
-use super::levels::halve;
+use super::levels::CHUNK_ROWS;
 use crate::error::{Error, Result};
 use crate::fs::FileRecord;
-use crate::voxels::{Voxels, VoxelsRef};
+use crate::queue::{Immediate, Sink};
+use crate::voxels::{Voxel, Voxels, VoxelsRef, with_slices};
 
 /// Builds the coarser slabs of one contiguous range of level-0 slabs as these are pushed in order.
 ///
@@ -57,36 +58,76 @@ impl<'a> Pyramid<'a> {
 
     /// As [`Pyramid::push`], of voxels that are in their stored type already.
     pub fn push_stored(&mut self, slab: usize, rows: VoxelsRef<'_>) -> Result<Vec<FileRecord>> {
+        let zarr = self.zarr;
+        let slices = rows.slices(zarr.spec.slice_voxels());
+        self.take(slab, &slices, false, &Immediate::new(&zarr.root, zarr.file_bytes()))
+    }
+
+    /// Writes level-0 slab `slab`, given as its slices, and every coarser slab that is complete with it. The
+    /// files go to `sink`, where they may be written later.
+    pub fn write(
+        &mut self,
+        slab: usize,
+        slices: &[VoxelsRef<'_>],
+        sink: &dyn Sink,
+    ) -> Result<Vec<FileRecord>> {
+        self.take(slab, slices, true, sink)
+    }
+
+    fn take(
+        &mut self,
+        slab: usize,
+        slices: &[VoxelsRef<'_>],
+        write: bool,
+        sink: &dyn Sink,
+    ) -> Result<Vec<FileRecord>> {
         if slab != self.next || slab >= self.slabs.end {
             let reason = format!("slabs of {:?} are pushed in order; slab {} is next", self.slabs, self.next);
             return Err(Error::parameter("slab", slab, reason));
         }
+        self.zarr.check_slab(0, slab, slices)?;
         let mut records = Vec::new();
-        self.feed(0, slab, rows, &mut records)?;
+        with_slices!(slices, self.zarr.spec.dtype, slices => {
+            self.feed(0, slab, &slices, write, sink, &mut records)
+        })?;
         self.next += 1;
         Ok(records)
     }
 
-    /// Adds a slab of `level` to the one above it and passes that on when it is complete.
-    fn feed(
+    /// Writes a slab of `level` if so told, adds it to the one above it, and passes that on when it is complete.
+    fn feed<T: Voxel>(
         &mut self,
         level: usize,
         slab: usize,
-        rows: VoxelsRef<'_>,
+        slices: &[&[T]],
+        write: bool,
+        sink: &dyn Sink,
         out: &mut Vec<FileRecord>,
     ) -> Result<()> {
-        let (above, target) = (level + 1, slab / 2);
-        if above >= self.pending.len() || !self.zarr.is_within(above, target, &self.slabs) {
+        let (zarr, above, target) = (self.zarr, level + 1, slab / 2);
+        if above >= self.pending.len() || !zarr.is_within(above, target, &self.slabs) {
+            if write {
+                out.extend(zarr.write_level(level, slab, slices, None, sink)?);
+            }
             return Ok(());
         }
-        let mut pending = std::mem::replace(&mut self.pending[above], Voxels::empty(self.zarr.spec.dtype));
-        if slab.is_multiple_of(2) {
-            pending.clear();
-        }
-        append_half(self.zarr, level, slab, rows, &mut pending)?;
-        if slab % 2 == 1 || slab + 1 == self.zarr.slabs(level) {
-            out.extend(self.zarr.write_level(above, target, pending.view())?);
-            self.feed(above, target, pending.view(), out)?;
+        let mut pending = std::mem::replace(&mut self.pending[above], Voxels::empty(zarr.spec.dtype));
+        let (planes, voxels) = zarr.slab_shape(above, target);
+        if let Some(memory) = T::memory(&mut pending) {
+            if memory.len() < planes * voxels {
+                memory.resize(planes * voxels, T::default());
+            }
+            let first = slab % 2 * (CHUNK_ROWS / 2);
+            let share = &mut memory[first * voxels..(first + slices.len().div_ceil(2)) * voxels];
+            if write {
+                out.extend(zarr.write_level(level, slab, slices, Some(share), sink)?);
+            } else {
+                zarr.level(level)?.halve(slices, share, sink);
+            }
+            if slab % 2 == 1 || slab + 1 == zarr.slabs(level) {
+                let whole: Vec<&[T]> = memory[..planes * voxels].chunks_exact(voxels).collect();
+                self.feed(above, target, &whole, true, sink, out)?;
+            }
         }
         // Kept for its memory, or because the second half is still to come.
         self.pending[above] = pending;
@@ -102,45 +143,44 @@ impl OmeZarr {
     /// [`Error::Incomplete`] names the first file of the level below that is not there.
     pub fn build_missing(&self, done: &dyn Fn(usize, usize) -> bool) -> Result<Vec<FileRecord>> {
         let mut records = Vec::new();
+        let sink = Immediate::new(&self.root, self.file_bytes());
         let mut half = Voxels::empty(self.spec.dtype);
         for level in 1..self.levels.len() {
             for slab in (0..self.slabs(level)).filter(|&s| !done(level, s)) {
-                half.clear();
-                for below in [2 * slab, 2 * slab + 1] {
-                    if below < self.slabs(level - 1) {
-                        let rows = self.read_slab(level - 1, below)?;
-                        append_half(self, level - 1, below, rows.view(), &mut half)?;
-                    }
+                let (planes, voxels) = self.slab_shape(level, slab);
+                half.resize(planes * voxels);
+                for below in [2 * slab, 2 * slab + 1].into_iter().filter(|&s| s < self.slabs(level - 1)) {
+                    let rows = self.read_slab(level - 1, below)?;
+                    let slices = rows.view().slices(self.slab_shape(level - 1, below).1);
+                    self.check_slab(level - 1, below, &slices)?;
+                    with_slices!(&slices, self.spec.dtype, slices => {
+                        self.halve_into(level - 1, below, &slices, &mut half, &sink)
+                    })?;
                 }
-                records.extend(self.write_level(level, slab, half.view())?);
+                let slices = half.view().slices(voxels);
+                records.extend(with_slices!(&slices, self.spec.dtype, slices => {
+                    self.write_level(level, slab, &slices, None, &sink)
+                })?);
             }
         }
         Ok(records)
     }
-}
 
-/// Appends the means of slab `slab` of `level` to `out`.
-fn append_half(
-    zarr: &OmeZarr,
-    level: usize,
-    slab: usize,
-    rows: VoxelsRef<'_>,
-    out: &mut Voxels,
-) -> Result<()> {
-    let geometry = &zarr.level(level)?.geometry;
-    let shape = [geometry.slab_rows(slab).len(), geometry.shape[1], geometry.shape[2]];
-    let expected: usize = shape.iter().product();
-    if rows.len() != expected {
-        let what = format!("slab {slab} of level {level}");
-        return Err(Error::Shape { what, expected, found: rows.len() });
-    }
-    match (rows, out) {
-        (VoxelsRef::F32(rows), Voxels::F32(out)) => halve(rows, shape, out),
-        (VoxelsRef::U16(rows), Voxels::U16(out)) => halve(rows, shape, out),
-        (VoxelsRef::U8(rows), Voxels::U8(out)) => halve(rows, shape, out),
-        (rows, _) => {
-            return Err(Error::parameter("slab", rows.dtype(), format!("the volume is {}", zarr.spec.dtype)));
+    /// Fills the share of slab `slab` of `level` in `half`, the slab above it.
+    fn halve_into<T: Voxel>(
+        &self,
+        level: usize,
+        slab: usize,
+        slices: &[&[T]],
+        half: &mut Voxels,
+        sink: &dyn Sink,
+    ) -> Result<()> {
+        let voxels = self.slab_shape(level + 1, slab / 2).1;
+        let first = slab % 2 * (CHUNK_ROWS / 2);
+        if let Some(memory) = T::memory(half) {
+            let share = &mut memory[first * voxels..(first + slices.len().div_ceil(2)) * voxels];
+            self.level(level)?.halve(slices, share, sink);
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,15 +1,19 @@
 //! One level on disk: voxels to chunk files and back.
 //!
-//! `zarrs` parses the metadata, names the files, encodes and decodes. Writing goes around its storage and
-//! its sharding encoder for three reasons: a file must appear whole, with its size and digest; a chunk is
-//! cut out of the caller's slab with a single copy, where the library wants a whole shard in one piece; and
-//! a shard's bytes may not depend on the number of threads. A shard is simple to put together: encoded
-//! chunks in C order, then their offsets and lengths, encoded by the index codecs (Zarr v3, `sharding_indexed`).
+//! `zarrs` parses the metadata, names the files, decodes, and encodes what is not LZ4. Writing goes around
+//! its storage and its sharding encoder for three reasons: a file must appear whole, with its size and digest;
+//! a chunk is cut out of the caller's slices without a copy, where the library wants a whole shard in one
+//! piece; and a shard's bytes may not depend on the number of threads. A shard is simple to put together:
+//! encoded chunks in C order, then their offsets and lengths, encoded by the index codecs (Zarr v3,
+//! `sharding_indexed`).
+//!
+//! A *tile* is a chunk's worth of one slab, the unit of parallel work. While its voxels are in the cache
+//! they are encoded, hashed, and averaged into the level above.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -19,17 +23,21 @@ use zarrs::array::{
 };
 use zarrs::filesystem::FilesystemStore;
 
-use super::levels::{CHUNK_ROWS, LevelGeometry};
+use super::blosc::{self, Lz4};
+use super::levels::{CHUNK_SIDE, LevelGeometry, halve_lines};
 use super::{Compression, OmeVersion, metadata};
 use crate::error::{Error, Result};
 use crate::fs::{self, FileRecord};
+use crate::queue::Sink;
 use crate::spec::DataType;
-use crate::voxels::Voxels;
+use crate::voxels::{Voxel, Voxels};
 
-/// Shards of a slab that are in memory at once; more would help only machines with very many cores.
-const SHARDS_AT_ONCE: usize = 4;
+/// Shards of a slab that are in memory at once: sixteen chunks each keep as many threads busy.
+const SHARDS_AT_ONCE: usize = 2;
 /// Marks a chunk of a shard as absent, in both offset and length.
 const ABSENT: u64 = u64::MAX;
+/// A line of a chunk beyond the edge of the level.
+const ZEROS: [u8; CHUNK_SIDE * 4] = [0; CHUNK_SIDE * 4];
 
 /// A level: its geometry and the library's idea of it.
 #[derive(Debug)]
@@ -40,13 +48,22 @@ pub(super) struct LevelStore {
     file: [usize; 3],
     sharded: bool,
     voxel_bytes: usize,
+    encoder: Encoder,
     array: Array<FilesystemStore>,
-    /// Codecs of one chunk.
-    codecs: CodecChain,
     /// Codecs of a shard's index.
     index_codecs: CodecChain,
     /// Chunk buffers to use again: fresh memory costs more than the copy into it.
     buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+/// What makes a chunk's bytes of its voxels.
+#[derive(Debug)]
+enum Encoder {
+    /// Nothing: the bytes are the voxels.
+    Raw,
+    Lz4(Lz4),
+    /// The library.
+    Codecs(CodecChain),
 }
 
 /// A window of one slab in voxels: y and x ranges, clipped at the level's edge.
@@ -77,7 +94,13 @@ impl LevelStore {
             sharded: version == OmeVersion::V05,
             index,
             voxel_bytes: dtype.bytes(),
-            codecs: chain(metadata::inner_codecs(dtype, compression))?,
+            encoder: match compression {
+                Compression::None => Encoder::Raw,
+                Compression::Lz4 { level } => Encoder::Lz4(Lz4::new(dtype.bytes(), level)),
+                Compression::Zstd { .. } => {
+                    Encoder::Codecs(chain(metadata::inner_codecs(dtype, compression))?)
+                }
+            },
             index_codecs: chain(metadata::index_codecs())?,
             array,
             geometry,
@@ -101,13 +124,20 @@ impl LevelStore {
         (0..ny * nx).map(|i| self.key(slab, i / nx, i % nx)).collect()
     }
 
-    /// Writes a slab (rows, y, x), given as bytes of the right length; the records come in C order.
-    pub(super) fn write(
+    /// Bytes that one chunk takes at most when encoded.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.geometry.chunk().iter().product::<usize>() * self.voxel_bytes + blosc::HEADER
+    }
+
+    /// Writes a slab, given as its slices, into `folder` of the results folder `root`; the records come in C
+    /// order. Where `above` is given (planes, y, x of the level above), the slab's share of it is filled.
+    pub(super) fn write<T: Voxel>(
         &self,
-        root: &Path,
-        folder: &str,
+        (root, folder): (&Path, &str),
         slab: usize,
-        rows: &[u8],
+        slices: &[&[T]],
+        above: Option<&mut [T]>,
+        sink: &dyn Sink,
     ) -> Result<Vec<FileRecord>> {
         let [ny, nx] = self.files();
         for y in 0..ny {
@@ -115,25 +145,67 @@ impl LevelStore {
                 fs::create_folder(parent)?;
             }
         }
-        let write = |i: usize| {
-            let (y, x) = (i / nx, i % nx);
-            let path = format!("{folder}/{}", self.key(slab, y, x));
-            if self.sharded {
-                self.write_shard(root, &path, rows, y, x)
-            } else {
-                let window = self.window([y * self.file[1], x * self.file[2]]);
-                self.encode(rows, window, |bytes| fs::write_file(root, &path, &[bytes]))
+        let path = |i: usize| format!("{folder}/{}", self.key(slab, i / nx, i % nx));
+        if self.sharded {
+            let mut records = Vec::with_capacity(ny * nx);
+            for start in (0..ny * nx).step_by(SHARDS_AT_ONCE) {
+                let shards = start..(start + SHARDS_AT_ONCE).min(ny * nx);
+                let write = |i: usize| self.write_shard(root, &path(i), slices, [i / nx, i % nx], sink);
+                records.extend(shards.into_par_iter().map(write).collect::<Result<Vec<_>>>()?);
             }
-        };
-        if !self.sharded {
-            return (0..ny * nx).into_par_iter().map(write).collect();
+            if let Some(above) = above {
+                self.halve(slices, above, sink);
+            }
+            return Ok(records);
         }
-        let mut records = Vec::with_capacity(ny * nx);
-        for start in (0..ny * nx).step_by(SHARDS_AT_ONCE) {
-            let end = (start + SHARDS_AT_ONCE).min(ny * nx);
-            records.extend((start..end).into_par_iter().map(write).collect::<Result<Vec<_>>>()?);
+        let mut shares = above.map_or_else(Vec::new, |above| self.shares(above));
+        shares.resize_with(ny * nx, Vec::new);
+        shares
+            .into_par_iter()
+            .enumerate()
+            .map(|(i, mut share)| {
+                let mut pages = sink.pages();
+                sink.spent().time(|| {
+                    let window = self.window([i / nx * self.file[1], i % nx * self.file[2]]);
+                    let size = self.encode(slices, &window, &mut pages, &mut |z| {
+                        halve_lines(slices, self.geometry.shape, z, &window, &mut share);
+                    })?;
+                    sink.put(path(i), Arc::new(pages), size)
+                })
+            })
+            .collect()
+    }
+
+    /// Fills the share of a slab in the level above, without writing anything.
+    pub(super) fn halve<T: Voxel>(&self, slices: &[&[T]], above: &mut [T], sink: &dyn Sink) {
+        let [_, cy, cx] = self.geometry.chunk();
+        let tiles = self.geometry.shape[2].div_ceil(cx);
+        self.shares(above).into_par_iter().enumerate().for_each(|(i, mut share)| {
+            sink.spent().time(|| {
+                let window = self.window([i / tiles * cy, i % tiles * cx]);
+                for z in 0..slices.len() {
+                    halve_lines(slices, self.geometry.shape, z, &window, &mut share);
+                }
+            });
+        });
+    }
+
+    /// Cuts planes of the level above into what each tile of this level fills: lines in the order z, y.
+    fn shares<'a, T: Voxel>(&self, above: &'a mut [T]) -> Vec<Vec<&'a mut [T]>> {
+        let [_, cy, cx] = self.geometry.chunk();
+        let [_, ny, nx] = self.geometry.shape;
+        let (ty, tx) = (ny.div_ceil(cy), nx.div_ceil(cx));
+        let (oy, ox, hy, hx) = (ny.div_ceil(2), nx.div_ceil(2), cy.div_ceil(2), cx.div_ceil(2));
+        let mut shares: Vec<Vec<&mut [T]>> = Vec::new();
+        shares.resize_with(ty * tx, || Vec::with_capacity(hy * above.len() / (oy * ox).max(1)));
+        for plane in above.chunks_exact_mut(oy * ox) {
+            for (y, line) in plane.chunks_exact_mut(ox).enumerate() {
+                for (x, part) in line.chunks_mut(hx).enumerate() {
+                    shares[y / hy * tx + x].push(part);
+                }
+            }
         }
-        Ok(records)
+        shares
     }
 
     /// The chunk that begins at (y, x), clipped at the edge of the level.
@@ -143,67 +215,132 @@ impl LevelStore {
         (y.min(ny)..(y + cy).min(ny), x.min(nx)..(x + cx).min(nx))
     }
 
-    /// Encodes one chunk and hands its bytes to `use_bytes`. Beyond the edge a chunk is filled with 0.
-    fn encode<R>(
+    /// Encodes one chunk into `out` and returns its length. `plane` is called once with each slice index, when
+    /// the chunk's part of it has just been read.
+    fn encode<T: Voxel>(
         &self,
-        rows: &[u8],
-        (y, x): Window,
-        use_bytes: impl FnOnce(&[u8]) -> Result<R>,
-    ) -> Result<R> {
-        let chunk = self.geometry.chunk();
-        let [_, ny, nx] = self.geometry.shape;
-        let size = self.voxel_bytes;
-        let count = rows.len() / (ny * nx * size);
-        let mut buffer = self.take_buffer();
-        let whole = chunk.iter().product::<usize>() * size;
-        if count != chunk[0] || y.len() != chunk[1] || x.len() != chunk[2] {
-            buffer.clear();
-        }
-        buffer.resize(whole, 0);
-        for z in 0..count {
-            for row in y.clone() {
-                let from = ((z * ny + row) * nx + x.start) * size;
-                let to = ((z * chunk[1] + row - y.start) * chunk[2]) * size;
-                let bytes = x.len() * size;
-                buffer[to..to + bytes].copy_from_slice(&rows[from..from + bytes]);
+        slices: &[&[T]],
+        window: &Window,
+        out: &mut [u8],
+        plane: &mut dyn FnMut(usize),
+    ) -> Result<usize> {
+        let bytes = self.chunk_bytes() - blosc::HEADER;
+        match &self.encoder {
+            Encoder::Raw => {
+                self.gather(slices, window, out, plane);
+                Ok(bytes)
+            }
+            Encoder::Lz4(lz4) => {
+                let mut first = true;
+                Ok(lz4.encode(bytes, out, &mut |take| {
+                    let mut nothing = |_| {};
+                    self.lines(slices, window, take, if first { &mut *plane } else { &mut nothing });
+                    first = false;
+                }))
+            }
+            Encoder::Codecs(codecs) => {
+                let mut chunk = self.take_buffer();
+                chunk.resize(bytes, 0);
+                self.gather(slices, window, &mut chunk, plane);
+                let shape =
+                    self.geometry.chunk().map(|n| NonZeroU64::new(n as u64).unwrap_or(NonZeroU64::MIN));
+                let encoded = codecs
+                    .encode(
+                        ArrayBytes::new_flen(chunk.as_slice()),
+                        &shape,
+                        self.array.data_type(),
+                        self.array.fill_value(),
+                        &one_thread(),
+                    )
+                    .map_err(|e| Error::parameter("chunk", self.index, format!("cannot be encoded: {e}")))
+                    .map(|encoded| {
+                        out[..encoded.len()].copy_from_slice(&encoded);
+                        encoded.len()
+                    });
+                self.give_buffer(chunk);
+                encoded
             }
         }
-        let shape = chunk.map(|n| NonZeroU64::new(n as u64).unwrap_or(NonZeroU64::MIN));
-        let result = self
-            .codecs
-            .encode(
-                ArrayBytes::new_flen(buffer.as_slice()),
-                &shape,
-                self.array.data_type(),
-                self.array.fill_value(),
-                &one_thread(),
-            )
-            .map_err(|e| Error::parameter("chunk", self.index, format!("cannot be encoded: {e}")))
-            .and_then(|encoded| use_bytes(&encoded));
-        self.give_buffer(buffer);
-        result
+    }
+
+    /// A chunk's bytes as they are.
+    fn gather<T: Voxel>(
+        &self,
+        slices: &[&[T]],
+        window: &Window,
+        out: &mut [u8],
+        plane: &mut dyn FnMut(usize),
+    ) {
+        let mut at = 0;
+        let mut copy = |line: &[u8]| {
+            out[at..at + line.len()].copy_from_slice(line);
+            at += line.len();
+        };
+        self.lines(slices, window, &mut copy, plane);
+    }
+
+    /// Calls `take` with the lines of a chunk in order. Beyond the edge a chunk is filled with 0.
+    fn lines<T: Voxel>(
+        &self,
+        slices: &[&[T]],
+        (y, x): &Window,
+        take: &mut blosc::Take<'_>,
+        plane: &mut dyn FnMut(usize),
+    ) {
+        let [cz, cy, cx] = self.geometry.chunk();
+        let nx = self.geometry.shape[2];
+        let (whole, rest) = (&ZEROS[..cx * self.voxel_bytes], &ZEROS[..(cx - x.len()) * self.voxel_bytes]);
+        for z in 0..cz {
+            for row in y.start..y.start + cy {
+                match slices.get(z) {
+                    Some(slice) if row < y.end => {
+                        take(bytemuck::cast_slice(&slice[row * nx + x.start..row * nx + x.end]));
+                        take(rest);
+                    }
+                    _ => take(whole),
+                }
+            }
+            if z < slices.len() {
+                plane(z);
+            }
+        }
     }
 
     /// Encodes the chunks of a shard in parallel, then writes them with their index.
-    fn write_shard(&self, root: &Path, path: &str, rows: &[u8], y: usize, x: usize) -> Result<FileRecord> {
+    fn write_shard<T: Voxel>(
+        &self,
+        root: &Path,
+        path: &str,
+        slices: &[&[T]],
+        [y, x]: [usize; 2],
+        sink: &dyn Sink,
+    ) -> Result<FileRecord> {
         let [_, cy, cx] = self.geometry.chunk();
         let (my, mx) = (self.file[1] / cy, self.file[2] / cx);
-        let chunks: Vec<Option<Vec<u8>>> = (0..my * mx)
+        let chunks: Vec<Option<(Vec<u8>, usize)>> = (0..my * mx)
             .into_par_iter()
             .map(|i| {
                 let window = self.window([y * self.file[1] + i / mx * cy, x * self.file[2] + i % mx * cx]);
                 // A chunk that lies wholly beyond the edge does not exist.
                 let exists = !window.0.is_empty() && !window.1.is_empty();
-                exists.then(|| self.encode(rows, window, |bytes| Ok(bytes.to_vec()))).transpose()
+                exists
+                    .then(|| {
+                        let mut buffer = self.take_buffer();
+                        buffer.resize(self.chunk_bytes(), 0);
+                        let size =
+                            sink.spent().time(|| self.encode(slices, &window, &mut buffer, &mut |_| {}))?;
+                        Ok((buffer, size))
+                    })
+                    .transpose()
             })
             .collect::<Result<_>>()?;
         let mut offset = 0u64;
         let mut index = Vec::with_capacity(2 * chunks.len());
         for chunk in &chunks {
             match chunk {
-                Some(bytes) => {
-                    index.extend([offset, bytes.len() as u64]);
-                    offset += bytes.len() as u64;
+                Some((_, size)) => {
+                    index.extend([offset, *size as u64]);
+                    offset += *size as u64;
                 }
                 None => index.extend([ABSENT, ABSENT]),
             }
@@ -219,8 +356,13 @@ impl LevelStore {
                 &one_thread(),
             )
             .map_err(|e| Error::parameter("shard index", self.index, format!("cannot be encoded: {e}")))?;
-        let pieces: Vec<&[u8]> = chunks.iter().flatten().map(Vec::as_slice).chain([index.as_ref()]).collect();
-        fs::write_file(root, path, &pieces)
+        let pieces: Vec<&[u8]> =
+            chunks.iter().flatten().map(|(buffer, size)| &buffer[..*size]).chain([index.as_ref()]).collect();
+        let written = sink.spent().time(|| fs::write_file(root, path, &pieces));
+        for (buffer, _) in chunks.into_iter().flatten() {
+            self.give_buffer(buffer);
+        }
+        written
     }
 
     /// Reads a slab back: (rows, y, x). A file that is missing is an error, not a fill value.
@@ -241,24 +383,11 @@ impl LevelStore {
 
     fn take_buffer(&self) -> Vec<u8> {
         // A poisoned lock only means that another thread panicked; the buffers are still plain memory.
-        self.buffers.lock().unwrap_or_else(|e| e.into_inner()).pop().unwrap_or_default()
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     fn give_buffer(&self, buffer: Vec<u8>) {
-        self.buffers.lock().unwrap_or_else(|e| e.into_inner()).push(buffer);
-    }
-
-    /// Memory of writing a slab beyond the voxels themselves.
-    pub(super) fn write_memory_bytes(&self, threads: usize) -> u64 {
-        let bytes = |shape: [usize; 3]| (shape.iter().product::<usize>() * self.voxel_bytes) as u64;
-        let chunk = bytes([
-            CHUNK_ROWS.min(self.geometry.shape[0]),
-            self.geometry.chunk()[1],
-            self.geometry.chunk()[2],
-        ]);
-        // A chunk's copy and its encoded form for each thread; encoded shards wait until they are whole.
-        let shards = if self.sharded { SHARDS_AT_ONCE as u64 * bytes(self.file) } else { 0 };
-        2 * chunk * threads as u64 + shards
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
