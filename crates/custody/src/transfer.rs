@@ -1,0 +1,215 @@
+//! Permits to transfer: the one place where export control is decided. Every byte that leaves a site asks
+//! here, whoever moves it.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::files::FileList;
+use crate::ledger::{Event, Line, Refusal};
+use crate::names::DatasetId;
+use crate::path::RelPath;
+use crate::reason::Reason;
+use crate::records::State;
+use crate::store::{Db, get, to_ms};
+use crate::{Custody, Error, Result};
+
+/// What is to be transferred.
+#[derive(Debug, Clone)]
+pub struct TransferRequest {
+    /// Which dataset.
+    pub dataset: DatasetId,
+    /// From which site.
+    pub from: String,
+    /// From which folder, relative to that site's root.
+    pub from_base: RelPath,
+    /// To which site or service.
+    pub to: String,
+    /// To which folder, relative to that site's root.
+    pub to_base: RelPath,
+    /// Exactly these files.
+    pub files: FileList,
+    /// By which run, or which person.
+    pub run: String,
+}
+
+/// Leave to transfer exactly these files once. Only custody makes one; using it consumes it.
+#[derive(Debug)]
+#[must_use = "a permit that is not used expires"]
+pub struct TransferPermit {
+    order: TransferOrder,
+    expires: Timestamp,
+    minted: std::time::Instant,
+    valid: std::time::Duration,
+}
+
+/// What a used permit orders.
+#[derive(Debug)]
+pub struct TransferOrder {
+    id: String,
+    request: TransferRequest,
+}
+
+impl TransferPermit {
+    /// Its number, under which [`Custody::end_transfer`] is told how it went.
+    pub fn id(&self) -> &str {
+        &self.order.id
+    }
+
+    /// What it permits.
+    pub fn request(&self) -> &TransferRequest {
+        &self.order.request
+    }
+
+    /// Uses the permit up. Refused when it is too old by the given clock or by the process's own.
+    pub fn redeem(self, now: Timestamp) -> Result<TransferOrder> {
+        match now > self.expires || self.minted.elapsed() > self.valid {
+            true => Err(Error::Expired { id: self.order.id, expired: self.expires }),
+            false => Ok(self.order),
+        }
+    }
+}
+
+impl TransferOrder {
+    /// The permit's number.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What is to be transferred.
+    pub fn request(&self) -> &TransferRequest {
+        &self.request
+    }
+}
+
+impl Custody {
+    /// Asks to transfer files. Refused (with an entry in the ledger) where the scan's export mark forbids
+    /// the place, where the place is unknown, and where the files there are just being deleted. A scan that
+    /// custody sees for the first time gets its mark here. While the transfer is open, neither its source
+    /// nor its target is deleted. The same run asking again for the same closes its earlier transfer.
+    pub fn permit_transfer(&self, request: &TransferRequest, now: Timestamp) -> Result<TransferPermit> {
+        self.write("permit a transfer", now, |db| {
+            let (_, settings) = db.settings()?;
+            let scan = db.sight(&settings, &request.dataset.scan, None, &request.run)?;
+            let mut reasons = Vec::new();
+            let place = || request.to.clone();
+            let stays = request.from == request.to;
+            if !settings.sites.contains_key(&request.from) {
+                reasons.push(Reason::UnknownPlace { place: request.from.clone() });
+            }
+            if !settings.may_be_at(false, &request.to) {
+                reasons.push(Reason::UnknownPlace { place: place() });
+            } else if !stays && !settings.may_be_at(scan.mark.controlled, &request.to) {
+                reasons.push(Reason::ExportControlled { place: place() });
+            }
+            for copy in db.copies_of(scan.id)? {
+                let there = copy.site == request.to && copy.dataset.kind == request.dataset.kind;
+                if there && copy.state == State::Deleting && db.has_live_permit(copy.id, now)? {
+                    reasons.push(Reason::BeingDeleted { site: copy.site });
+                }
+            }
+            if !reasons.is_empty() {
+                let refusal = Refusal {
+                    action: "transfer".into(),
+                    dataset: request.dataset.clone(),
+                    place: place(),
+                    reasons,
+                };
+                let detail = json!({ "from": request.from, "run": request.run });
+                db.refuse(now, &refusal, request.to_base.as_str(), detail)?;
+                return Ok(Err(Error::Refused(Box::new(refusal))));
+            }
+            db.open_transfer(scan.id, request, &settings, now).map(Ok)
+        })?
+    }
+
+    /// Tells how a transfer ended. Unknown and ended transfers are left alone.
+    pub fn end_transfer(&self, id: &str, failure: Option<&str>, now: Timestamp) -> Result<()> {
+        self.write("end a transfer", now, |db| {
+            let ended = db.run(
+                "UPDATE transfers SET ended_at = ?, outcome = ? WHERE id = ? AND ended_at IS NULL",
+                (to_ms(db.latest), failure.unwrap_or("done"), id),
+            )?;
+            if ended == 0 {
+                return Ok(());
+            }
+            let sql = "SELECT scans.folder, scans.stem, target, target_base, run FROM transfers
+                       JOIN scans ON scans.id = transfers.scan WHERE transfers.id = ?";
+            let row = db.one(sql, [id], |row| {
+                let scan = crate::ScanName::new(get::<String>(row, "folder")?, get::<String>(row, "stem")?)?;
+                let text = |column| get::<String>(row, column);
+                Ok((scan, text("target")?, text("target_base")?, text("run")?))
+            })?;
+            let Some((scan, target, base, run)) = row else { return Ok(()) };
+            let line = Line {
+                scan: Some(&scan),
+                site: Some(&target),
+                path: Some(&base),
+                who: Some(&run),
+                text: failure.map_or_else(|| "done".into(), |why| format!("failed: {why}")),
+                detail: json!({ "transfer": id }),
+                ..Line::default()
+            };
+            db.ledger(now, Event::TransferEnded, line)
+        })
+    }
+}
+
+impl Db<'_> {
+    fn open_transfer(
+        &self,
+        scan: i64,
+        request: &TransferRequest,
+        settings: &crate::Settings,
+        now: Timestamp,
+    ) -> Result<TransferPermit> {
+        let at = to_ms(self.latest);
+        let kind = request.dataset.kind.name();
+        self.run(
+            "UPDATE transfers SET ended_at = ?, outcome = 'begun anew' WHERE ended_at IS NULL AND scan = ?
+             AND kind = ? AND source = ? AND target = ? AND target_base = ? AND run = ?",
+            (at, scan, kind, &request.from, &request.to, request.to_base.as_str(), &request.run),
+        )?;
+        let id = format!("transfer-{}", self.next("transfers")?);
+        let expires = settings.permit_valid.after(now);
+        self.run(
+            "INSERT INTO transfers (id, scan, kind, source, source_base, target, target_base, run, minted_at, expires_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                &id,
+                scan,
+                kind,
+                &request.from,
+                request.from_base.as_str(),
+                &request.to,
+                request.to_base.as_str(),
+                &request.run,
+                at,
+                to_ms(expires),
+            ),
+        )?;
+        let line = Line {
+            dataset: Some(&request.dataset),
+            site: Some(&request.to),
+            path: Some(request.to_base.as_str()),
+            who: Some(&request.run),
+            files: Some(request.files.count()),
+            bytes: Some(request.files.bytes()),
+            text: format!("from {}", request.from),
+            detail: json!({ "transfer": id }),
+            ..Line::default()
+        };
+        self.ledger(now, Event::TransferPermitted, line)?;
+        Ok(TransferPermit {
+            order: TransferOrder { id, request: request.clone() },
+            expires,
+            minted: std::time::Instant::now(),
+            valid: std::time::Duration::from_secs(settings.permit_valid.as_seconds().unsigned_abs()),
+        })
+    }
+
+    /// The number of the next row of a table that only grows.
+    pub(crate) fn next(&self, table: &'static str) -> Result<i64> {
+        let sql = format!("SELECT coalesce(max(rowid), 0) + 1 AS n FROM {table}");
+        Ok(self.one(&sql, [], |row| get(row, "n"))?.unwrap_or(1))
+    }
+}
