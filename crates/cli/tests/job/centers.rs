@@ -43,6 +43,15 @@ fn half_acquisition_within_a_tenth_of_a_pixel() {
     check("half", &[440.0, 60.5], &["--range", "360", "--half-acquisition", "--angles", "721"], 0.1);
 }
 
+/// A narrow trial window in air without noise had nothing but rounding to compare, and outscored everything.
+#[test]
+fn air_without_noise_beside_the_object_is_no_centre() {
+    let bench = Bench::new();
+    let options = "--clean --width 256 --rows 6 --angles 397 --center 136.5 --seed 227508";
+    bench.ok(&[&["simulate", "clean.h5"], &options.split(' ').collect::<Vec<_>>()[..]].concat());
+    assert!(error(&bench, "clean.h5", 136.5) <= 0.05);
+}
+
 #[test]
 fn an_empty_scan_is_declined_and_nothing_is_made() {
     let bench = Bench::new();

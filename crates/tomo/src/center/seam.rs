@@ -108,6 +108,9 @@ const BAND: usize = 8;
 /// Power that does not follow the model (sampling, motion, the beam's shape), as a part of the signal's.
 const MISFIT: f64 = 0.02;
 
+/// Power that turns with the sample, below which a band holds none, as a part of all power in it.
+const STILL: f64 = 1e-8;
+
 impl SeamRows {
     /// The score about a trial centre; `None` when the window there holds nothing to compare.
     pub(super) fn score(&self, window: &Window) -> Option<Score> {
@@ -124,6 +127,7 @@ impl SeamRows {
         let angles: Vec<f64> = self.first.iter().chain(&self.second).map(|(phi, _)| *phi).collect();
         let with_static = na >= 6 && nb >= 6;
         let power = bands(&spectra, na, with_static);
+        let present = bands(&spectra, na, false);
         let noise = white_noise(&power, window);
         let last = self.columns as f64 - 1.0;
         let usual = window.center.max(last - window.center);
@@ -138,7 +142,9 @@ impl SeamRows {
             let omega = 0.5 * (window.omega(from) + window.omega(to - 1));
             let floor = noise * response(omega);
             let signal = (total - floor).max(0.0);
-            if signal <= 1e-6 * total {
+            // Where nothing turns (air without noise, seen by a narrow window beside the object), what is left is
+            // rounding, and its inverse anything.
+            if signal <= 1e-6 * total || total <= STILL * present[band] {
                 continue;
             }
             let own = floor + signal * (MISFIT + (omega / PI).powi(6));
