@@ -1,25 +1,37 @@
-//! The gridding kernel of `exact` mode: Kaiser-Bessel, seven grid cells wide, as polynomials per tap.
+//! The gridding kernel of `exact` mode: Kaiser-Bessel, six to eight grid cells wide, as a table of its taps.
 //!
-//! A sample at a non-integer frequency is spread over the seven nearest grid points with the kernel's values; after the
+//! A sample at a non-integer frequency is spread over the nearest grid points with the kernel's values; after the
 //! inverse transform the image is divided by the kernel's Fourier transform, which is known in closed form. What remains
 //! is aliasing: the kernel's transform one grid period away. The shape parameter is chosen to make that least for the
 //! given ratio of grid to image.
 
 use std::f64::consts::PI;
 
-/// Kernel width in grid cells.
-pub(crate) const WIDTH: usize = 7;
-/// Polynomial coefficients per tap; the fit's error (about 1e-7) is below f32 rounding of the result.
-pub(crate) const TERMS: usize = 10;
-/// Taps are kept in a row of eight lanes, the last one zero.
+use pulp::Simd;
+
+use crate::ln::fma;
+
+/// Taps are kept in a row of eight lanes; those beyond the kernel's width are zero.
 pub(crate) const LANES: usize = 8;
+/// Binary digits of the offset that choose an entry of the table; between entries it is interpolated, with an error
+/// (7e-6 of the peak) far below the aliasing. 8 KiB stay in the first-level cache.
+const BITS: u32 = 7;
+const ENTRIES: usize = 1 << BITS;
+
+/// The taps at the middle of an entry, and by how much they change over it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Entry {
+    value: [f32; LANES],
+    slope: [f32; LANES],
+}
 
 /// Kaiser-Bessel kernel with its shape parameter.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {
+    width: usize,
     beta: f64,
-    /// `taps[d][k]`: coefficient of z^d for tap k, z in −0.5..0.5 being the offset of the taps from the sample.
-    pub(crate) taps: [[f32; LANES]; TERMS],
+    table: Box<[Entry; ENTRIES]>,
 }
 
 /// Modified Bessel function of order 0, by its power series (all terms positive, so no cancellation).
@@ -46,112 +58,125 @@ fn sinhc_root(z: f64) -> f64 {
 }
 
 /// Fourier transform of the kernel at `x` cycles per grid period (pixels over grid size).
-fn transform(beta: f64, x: f64) -> f64 {
-    let w = WIDTH as f64;
+fn transform(width: usize, beta: f64, x: f64) -> f64 {
+    let w = width as f64;
     w * sinhc_root(beta * beta - (PI * w * x).powi(2)) / bessel_i0(beta)
 }
 
 /// Mean square of the aliased share over an image that takes `fraction` of the grid.
-fn aliasing(beta: f64, fraction: f64) -> f64 {
+fn aliasing(width: usize, beta: f64, fraction: f64) -> f64 {
     let points = 48;
     (0..=points)
         .map(|i| {
             let x = 0.5 * fraction * f64::from(i) / f64::from(points);
-            let wanted = transform(beta, x);
-            [-2.0, -1.0, 1.0, 2.0].iter().map(|m| (transform(beta, x + m) / wanted).powi(2)).sum::<f64>()
+            let wanted = transform(width, beta, x);
+            [-2.0, -1.0, 1.0, 2.0]
+                .iter()
+                .map(|m| (transform(width, beta, x + m) / wanted).powi(2))
+                .sum::<f64>()
         })
         .sum()
 }
 
 impl Kernel {
-    /// The best kernel for an image that takes `fraction` (below 1) of the grid in each direction.
-    pub(crate) fn new(fraction: f64) -> Self {
+    /// The best kernel of `width` (up to eight) cells for an image that takes `fraction` (below 1) of the grid.
+    pub(crate) fn new(width: usize, fraction: f64) -> Self {
+        let width = width.clamp(2, LANES);
         let fraction = fraction.clamp(0.05, 0.95);
-        let mut beta = 9.0;
-        let mut least = f64::INFINITY;
-        for step in 0..240 {
-            let candidate = 9.0 + 0.05 * f64::from(step);
-            let value = aliasing(candidate, fraction);
+        let (mut beta, mut least) = (0.0, f64::INFINITY);
+        for step in 0..300 {
+            let candidate = (1.2 + 0.005 * f64::from(step)) * width as f64;
+            let value = aliasing(width, candidate, fraction);
             if value < least {
                 (beta, least) = (candidate, value);
             }
         }
-        let mut taps = [[0.0; LANES]; TERMS];
-        for k in 0..WIDTH {
-            let shift = k as f64 - 0.5 * (WIDTH as f64 - 1.0);
-            for (d, c) in polynomial(|z| Self::value_with(beta, z + shift)).iter().enumerate() {
-                taps[d][k] = *c as f32;
+        let mut table = Box::new([Entry { value: [0.0; LANES], slope: [0.0; LANES] }; ENTRIES]);
+        for (i, entry) in table.iter_mut().enumerate() {
+            for k in 0..width {
+                let shift = k as f64 - 0.5 * (width as f64 - 1.0);
+                // Offset of the taps from the sample, 0.5 down to -0.5.
+                let at =
+                    |x: f64| Self::value_with(width, beta, 0.5 - (i as f64 + x) / ENTRIES as f64 + shift);
+                let (start, middle, end) = (at(0.0), at(0.5), at(1.0));
+                entry.value[k] = (0.25 * (start + end) + 0.5 * middle) as f32;
+                entry.slope[k] = (end - start) as f32;
             }
         }
-        Self { beta, taps }
+        Self { width, beta, table }
     }
 
-    fn value_with(beta: f64, t: f64) -> f64 {
-        let r = 1.0 - (2.0 * t / WIDTH as f64).powi(2);
+    /// Width in grid cells.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Values at the `width` grid points around a sample.
+    ///
+    /// With x the sample's position less (width − 1)/2, the first of them is the whole number next to x, and `fraction`
+    /// are the 32 binary digits after the point of x + 1/2.
+    #[inline(always)]
+    pub(crate) fn weights<S: Simd>(&self, fraction: u32) -> [f32; LANES] {
+        let entry = &self.table[(fraction >> (32 - BITS)) as usize];
+        let rest = ((fraction << BITS) >> 8) as i32 as f32 * (1.0 / 16_777_216.0) - 0.5;
+        let mut weights = entry.value;
+        for (weight, slope) in weights.iter_mut().zip(&entry.slope) {
+            *weight = fma::<S>(rest, *slope, *weight);
+        }
+        weights
+    }
+
+    fn value_with(width: usize, beta: f64, t: f64) -> f64 {
+        let r = 1.0 - (2.0 * t / width as f64).powi(2);
         if r < 0.0 { 0.0 } else { bessel_i0(beta * r.sqrt()) / bessel_i0(beta) }
     }
 
     /// Kernel value at a distance of `t` grid cells, for tests.
     #[cfg(test)]
     pub(crate) fn value(&self, t: f64) -> f64 {
-        Self::value_with(self.beta, t)
+        Self::value_with(self.width, self.beta, t)
     }
 
     /// Factor that undoes the kernel's effect at a pixel `x` pixels from the axis, for a grid of `grid` points.
     pub(crate) fn correction(&self, x: f64, grid: usize) -> f64 {
-        1.0 / transform(self.beta, x / grid as f64)
+        1.0 / transform(self.width, self.beta, x / grid as f64)
     }
-}
-
-/// Power-basis coefficients on −0.5..0.5 of the polynomial through `TERMS` Chebyshev nodes of `f`.
-fn polynomial(f: impl Fn(f64) -> f64) -> [f64; TERMS] {
-    // Newton's divided differences, expanded to powers of z; stable enough in f64 for ten nodes.
-    let nodes: Vec<f64> = (0..TERMS).map(|i| 0.5 * (PI * (i as f64 + 0.5) / TERMS as f64).cos()).collect();
-    let mut difference: Vec<f64> = nodes.iter().map(|&z| f(z)).collect();
-    for order in 1..TERMS {
-        for i in (order..TERMS).rev() {
-            difference[i] = (difference[i] - difference[i - 1]) / (nodes[i] - nodes[i - order]);
-        }
-    }
-    let mut powers = [0.0; TERMS];
-    for i in (0..TERMS).rev() {
-        for d in (1..TERMS).rev() {
-            powers[d] = powers[d - 1] - nodes[i] * powers[d];
-        }
-        powers[0] = difference[i] - nodes[i] * powers[0];
-    }
-    powers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulp::Scalar;
 
     #[test]
-    fn polynomials_follow_the_kernel() {
-        let kernel = Kernel::new(1.0 / 1.2);
-        for step in 0..=100 {
-            let z = f64::from(step) / 100.0 - 0.5;
-            for k in 0..WIDTH {
-                let fitted: f64 = (0..TERMS).rev().fold(0.0, |sum, d| sum * z + f64::from(kernel.taps[d][k]));
-                let exact = kernel.value(z + k as f64 - 0.5 * (WIDTH as f64 - 1.0));
-                assert!((fitted - exact).abs() < 4e-7, "tap {k} at {z}: {fitted} {exact}");
+    fn the_table_follows_the_kernel() {
+        for width in [6, 7, 8] {
+            let kernel = Kernel::new(width, 1.0 / 1.2);
+            for step in 0..1000u32 {
+                let fraction = step * 4_294_967;
+                let z = 0.5 - f64::from(fraction) / f64::from(u32::MAX);
+                let taps = kernel.weights::<Scalar>(fraction);
+                for (k, tap) in taps.into_iter().enumerate() {
+                    let exact = kernel.value(z + k as f64 - 0.5 * (width as f64 - 1.0));
+                    let wanted = if k < width { exact } else { 0.0 };
+                    assert!((f64::from(tap) - wanted).abs() < 1e-5, "{width}, tap {k} at {z}: {tap} {exact}");
+                }
             }
         }
     }
 
     #[test]
     fn correction_is_the_inverse_of_the_numeric_transform() {
-        let kernel = Kernel::new(0.8);
+        let kernel = Kernel::new(7, 0.8);
         for x in [0.0, 100.0, 250.0, 400.0] {
             let steps = 200_000;
             let sum: f64 = (0..steps)
                 .map(|i| {
-                    let t = WIDTH as f64 * ((f64::from(i) + 0.5) / f64::from(steps) - 0.5);
+                    let t = 7.0 * ((f64::from(i) + 0.5) / f64::from(steps) - 0.5);
                     kernel.value(t) * (2.0 * PI * x * t / 1000.0).cos()
                 })
                 .sum::<f64>()
-                * WIDTH as f64
+                * 7.0
                 / f64::from(steps);
             assert!((sum * kernel.correction(x, 1000) - 1.0).abs() < 1e-6);
         }
@@ -160,8 +185,8 @@ mod tests {
     #[test]
     fn aliasing_is_small_at_the_ratios_in_use() {
         for (fraction, limit) in [(1.0 / 1.2, 2e-4), (1.0 / 1.25, 8e-5), (0.5, 1e-6)] {
-            let kernel = Kernel::new(fraction);
-            let rms = (aliasing(kernel.beta, fraction) / 49.0).sqrt();
+            let kernel = Kernel::new(7, fraction);
+            let rms = (aliasing(7, kernel.beta, fraction) / 49.0).sqrt();
             assert!(rms < limit, "{fraction}: {rms}");
         }
     }

@@ -1,23 +1,41 @@
-//! Second half of gridrec: the two-dimensional transform of a filled frequency grid, cropped straight into the images.
+//! Second half of gridrec: the two-dimensional transform of a frequency grid, cropped straight into the images.
 //!
-//! Only the rows of the image that exist are transformed in the second direction, eight at a time, and each comes out of
+//! The grid is never held as a whole. Its rows arrive in bands, u and −u together, are transformed, and only the columns
+//! that are image rows are kept. Those are transformed in the second direction, eight at a time, and each comes out of
 //! its transform as one image row: correction, crop, scale and mask happen on the way, with no grid-sized pass after.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
+use super::bands::BAND;
 use super::frame::Frame;
 
 /// Image rows transformed together; 8 complex values of 8 bytes are one cache line.
 pub(crate) const BLOCK: usize = 8;
+
+/// What makes the rows of the frequency plane.
+pub(crate) trait Source {
+    /// Number of rows u ≥ 0, row 0 included; those from the Nyquist row on are folded back.
+    fn rows(&self) -> usize;
+
+    /// Fills rows u = band · [`BAND`].. and their opposites −u, each in wrap-around order; bands come in turn, from 0.
+    fn band<S: Simd>(&mut self, simd: S, band: usize, plus: &mut [Complex32], minus: &mut [Complex32]);
+}
 
 /// Plan of the transform from a `grid` × `grid` frequency plane to two images.
 pub(crate) struct Inverse {
     pub(crate) grid: usize,
     frame: Frame,
     fft: Arc<dyn Fft<f32>>,
+    /// First of the blocks of y that hold image rows (in multiples of the block, may be negative), and their number.
+    first: isize,
+    blocks: usize,
+    /// Complex values from line to line; not a multiple of a page.
+    stride: usize,
     /// Factor of each image column, and of each image row (the latter with the scale).
     column_factor: Vec<f32>,
     row_factor: Vec<f32>,
@@ -25,37 +43,45 @@ pub(crate) struct Inverse {
 
 /// Buffers of one thread.
 pub(crate) struct Buffers {
-    /// `BLOCK` grid rows, or `BLOCK` grid columns.
+    /// Grid rows of a band and their opposites, or a block of grid columns.
     lines: Vec<Complex32>,
-    /// Half-transformed plane: (block of image rows, grid row, image row in the block).
+    /// Half-transformed plane: (block of y, grid row, y in the block).
     half: Vec<Complex32>,
     scratch: Vec<Complex32>,
 }
 
 impl Inverse {
-    /// `correction` gives the factor of a pixel coordinate, for both axes alike.
+    /// `correction` gives the factor of a pixel coordinate, for both axes alike; `grid` is a multiple of [`BLOCK`].
     pub(crate) fn new(grid: usize, frame: Frame, scale: f32, correction: impl Fn(isize) -> f64) -> Self {
         let column_factor = (0..frame.size).map(|i| correction(frame.x(i)) as f32).collect();
         let row_factor =
             (0..frame.size).map(|i| (correction(frame.y(i)) * f64::from(scale)) as f32).collect();
         let fft = FftPlanner::new().plan_fft_forward(grid);
-        Self { grid, frame, fft, column_factor, row_factor }
+        let block = |row: usize| frame.y(row).div_euclid(BLOCK as isize);
+        let (first, last) = (block(frame.size - 1), block(0));
+        let blocks = (last - first + 1) as usize;
+        let stride = (grid + 8).next_multiple_of(512) + 8;
+        Self { grid, frame, fft, first, blocks, stride, column_factor, row_factor }
+    }
+
+    fn lines_len(&self) -> usize {
+        (2 * BAND * self.grid).max(BLOCK * self.stride)
     }
 
     fn half_len(&self) -> usize {
-        self.frame.size.div_ceil(BLOCK) * BLOCK * self.grid
+        self.blocks * BLOCK * self.grid
     }
 
     pub(crate) fn buffers(&self) -> Buffers {
         Buffers {
-            lines: vec![Complex32::default(); BLOCK * self.grid],
+            lines: vec![Complex32::default(); self.lines_len()],
             half: vec![Complex32::default(); self.half_len()],
             scratch: vec![Complex32::default(); self.fft.get_inplace_scratch_len()],
         }
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        (BLOCK * self.grid + self.half_len() + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
+        (self.lines_len() + self.half_len() + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
@@ -63,75 +89,63 @@ impl Inverse {
         self.grid * 16 + self.frame.size * 24
     }
 
-    /// Transforms the plane that `fill` supplies and writes the images.
-    ///
-    /// `fill(u, rows)` must fill consecutive grid rows u, u+1, ... (0-based, in wrap-around order, `grid` values each).
-    pub(crate) fn run(
-        &self,
-        buffers: &mut Buffers,
-        fill: impl FnMut(usize, &mut [Complex32]),
-        images: [&mut [f32]; 2],
-        simd: bool,
-    ) {
-        if simd {
-            pulp::Arch::new().dispatch(Run { plan: self, buffers, fill, images });
-        } else {
-            self.run_here(buffers, fill, images);
-        }
-    }
-
+    /// Transforms the plane that `source` supplies and writes the images.
     #[inline(always)]
-    fn run_here(
+    pub(crate) fn run<S: Simd>(
         &self,
+        simd: S,
         buffers: &mut Buffers,
-        mut fill: impl FnMut(usize, &mut [Complex32]),
+        source: &mut impl Source,
         images: [&mut [f32]; 2],
     ) {
-        let grid = self.grid;
-        let mut u = 0;
-        while u < grid {
-            let rows = BLOCK.min(grid - u);
-            let lines = &mut buffers.lines[..rows * grid];
-            fill(u, lines);
-            self.fft.process_with_scratch(lines, &mut buffers.scratch);
-            self.scatter(u, lines, &mut buffers.half);
-            u += rows;
+        let (grid, rows) = (self.grid, source.rows());
+        let nyquist = grid / 2;
+        for band in 0..rows.max(nyquist + 1).div_ceil(BAND) {
+            let (plus, minus) = buffers.lines[..2 * BAND * grid].split_at_mut(BAND * grid);
+            let here = band * BAND..((band + 1) * BAND).min(rows.max(nyquist + 1));
+            source.band(simd, band, plus, minus);
+            for (sign, lines) in [(false, plus), (true, minus)] {
+                let lines = &mut lines[..here.len() * grid];
+                self.fft.process_with_scratch(lines, &mut buffers.scratch);
+                self.scatter(here.clone(), sign, lines, &mut buffers.half);
+            }
         }
         let [first, second] = images;
-        let stride = BLOCK * grid;
-        let size = self.frame.size;
-        let blocks = first.chunks_mut(BLOCK * size).zip(second.chunks_mut(BLOCK * size));
-        for (block, (first, second)) in blocks.enumerate() {
-            let lines = &mut buffers.lines[..];
-            gather(&buffers.half[block * stride..(block + 1) * stride], lines);
-            let rows = first.len() / size;
-            self.fft.process_with_scratch(&mut lines[..rows * grid], &mut buffers.scratch);
-            let outputs = first.chunks_exact_mut(size).zip(second.chunks_exact_mut(size));
-            for (k, (first, second)) in outputs.enumerate() {
-                self.output(block * BLOCK + k, &lines[k * grid..(k + 1) * grid], first, second);
+        for (block, half) in buffers.half.chunks_exact(BLOCK * grid).enumerate() {
+            let lines = &mut buffers.lines[..BLOCK * self.stride];
+            gather(half, lines, self.stride);
+            for (k, line) in lines.chunks_exact_mut(self.stride).enumerate() {
+                let y = (self.first + block as isize) * BLOCK as isize + k as isize;
+                let size = self.frame.size;
+                let row = size as isize - 1 - self.frame.axis as isize - y;
+                if row < 0 || row as usize >= size {
+                    continue;
+                }
+                let row = row as usize;
+                let line = &mut line[..grid];
+                self.fft.process_with_scratch(line, &mut buffers.scratch);
+                let targets = [&mut first[row * size..][..size], &mut second[row * size..][..size]];
+                self.output(row, line, targets);
             }
         }
     }
 
-    /// Stores transformed grid rows u.. by image row: the values of one block of image rows stay together.
+    /// Stores transformed grid rows u (or −u) by blocks of y. The rows beyond Nyquist are added to those they fold to;
+    /// of the two that meet at Nyquist the first is stored and the second added.
     #[inline(always)]
-    fn scatter(&self, u: usize, lines: &[Complex32], half: &mut [Complex32]) {
-        let grid = self.grid;
-        let stride = BLOCK * grid;
-        for (block, target) in half.chunks_exact_mut(stride).enumerate() {
-            // Image row r lies at y = size − 1 − axis − r: the block runs downwards in v.
-            let top = self.frame.y(block * BLOCK);
-            let top = if top >= 0 { top as usize } else { (top + grid as isize) as usize };
-            for (row, line) in lines.chunks_exact(grid).enumerate() {
-                let cell = &mut target[(u + row) * BLOCK..(u + row + 1) * BLOCK];
-                if top >= BLOCK - 1 {
-                    for (value, source) in cell.iter_mut().zip(line[top + 1 - BLOCK..=top].iter().rev()) {
-                        *value = *source;
-                    }
-                } else {
-                    for (k, value) in cell.iter_mut().enumerate() {
-                        *value = line[(top + grid - k) % grid];
-                    }
+    fn scatter(&self, rows: Range<usize>, opposite: bool, lines: &[Complex32], half: &mut [Complex32]) {
+        let (grid, nyquist) = (self.grid, self.grid / 2);
+        for (block, target) in half.chunks_exact_mut(BLOCK * grid).enumerate() {
+            let y = ((self.first + block as isize) * BLOCK as isize).rem_euclid(grid as isize) as usize;
+            for (line, u) in lines.chunks_exact(grid).zip(rows.clone()) {
+                let source = &line[y..y + BLOCK];
+                let at = if opposite { 2 * grid - u } else { u } % grid;
+                let cell = &mut target[at * BLOCK..(at + 1) * BLOCK];
+                let (stored, added) = if opposite { (u > 0, u >= nyquist) } else { (true, u > nyquist) };
+                if added {
+                    cell.iter_mut().zip(source).for_each(|(value, more)| *value += more);
+                } else if stored {
+                    cell.copy_from_slice(source);
                 }
             }
         }
@@ -139,8 +153,9 @@ impl Inverse {
 
     /// Writes one transformed image row to both images.
     #[inline(always)]
-    fn output(&self, row: usize, line: &[Complex32], first: &mut [f32], second: &mut [f32]) {
+    fn output(&self, row: usize, line: &[Complex32], images: [&mut [f32]; 2]) {
         let span = self.frame.spans[row].clone();
+        let [first, second] = images;
         for image in [&mut *first, &mut *second] {
             image[..span.start].fill(0.0);
             image[span.end..].fill(0.0);
@@ -165,30 +180,12 @@ impl Inverse {
     }
 }
 
-/// The transform under the processor's vector instructions.
-struct Run<'a, F> {
-    plan: &'a Inverse,
-    buffers: &'a mut Buffers,
-    fill: F,
-    images: [&'a mut [f32]; 2],
-}
-
-impl<F: FnMut(usize, &mut [Complex32])> pulp::WithSimd for Run<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.plan.run_here(self.buffers, self.fill, self.images);
-    }
-}
-
-/// Turns (grid row, k) into k lines of grid rows.
+/// Turns (grid row, k) into k lines of grid rows, `stride` apart.
 #[inline(always)]
-fn gather(half: &[Complex32], lines: &mut [Complex32]) {
-    let grid = half.len() / BLOCK;
+fn gather(half: &[Complex32], lines: &mut [Complex32], stride: usize) {
     for (u, cell) in half.chunks_exact(BLOCK).enumerate() {
         for (k, value) in cell.iter().enumerate() {
-            lines[k * grid + u] = *value;
+            lines[k * stride + u] = *value;
         }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustfft::num_complex::{Complex, Complex32, Complex64};
 use rustfft::{Fft, FftNum, FftPlanner};
 
+use super::bands::{TILE, Tile};
 use super::{GridrecOptions, Padding};
 use crate::fft::good_length;
 use crate::filter::real_space;
@@ -122,8 +123,8 @@ impl Lines {
         let phase = (0..=short / 2)
             .map(|j| {
                 let turn = 2.0 * PI * j as f64 * (first as f64 - center / pitch) / short as f64;
-                // The two ends of the spectrum are their own mirror images: half to each side.
-                let share = if j == 0 || j == short / 2 { 0.5 } else { 1.0 };
+                // The Nyquist frequency is its own mirror image: half to each side.
+                let share = if j == short / 2 { 0.5 } else { 1.0 };
                 let amplitude = share / short as f64;
                 Complex32::new((amplitude * turn.cos()) as f32, (amplitude * turn.sin()) as f32)
             })
@@ -183,13 +184,13 @@ impl Lines {
 
     /// Turns one projection of two slices into samples, times `weight`; `flip` exchanges the two half axes.
     #[inline(always)]
-    pub(crate) fn run(
+    pub(crate) fn run<'a>(
         &self,
         buffers: &mut LineBuffers,
         rows: [&[f32]; 2],
         weight: f32,
         flip: bool,
-        samples: &mut [Sample],
+        tiles: impl Iterator<Item = &'a mut Tile>,
     ) {
         let long = &mut buffers.long[..];
         let n = self.columns;
@@ -225,15 +226,18 @@ impl Lines {
         self.resample.process_with_scratch(short, &mut buffers.scratch);
 
         let length = self.short;
-        for (j, (sample, phase)) in samples.iter_mut().zip(&self.phase).enumerate() {
-            let phase = Complex32::new(phase.re * weight, phase.im * weight);
-            let plus = short[j] * phase;
-            let minus = short[if j == 0 { 0 } else { length - j }] * phase.conj();
-            *sample = if flip {
-                [minus.re, minus.im, plus.re, plus.im]
-            } else {
-                [plus.re, plus.im, minus.re, minus.im]
-            };
+        for ((tile, phases), first) in tiles.zip(self.phase.chunks(TILE)).zip((0..).step_by(TILE)) {
+            for (k, (sample, phase)) in tile.iter_mut().zip(phases).enumerate() {
+                let j = first + k;
+                let phase = Complex32::new(phase.re * weight, phase.im * weight);
+                let plus = short[j] * phase;
+                let minus = short[if j == 0 { 0 } else { length - j }] * phase.conj();
+                *sample = if flip {
+                    [minus.re, minus.im, plus.re, plus.im]
+                } else {
+                    [plus.re, plus.im, minus.re, minus.im]
+                };
+            }
         }
     }
 }

@@ -4,18 +4,18 @@
 //! two at a time, as the real and imaginary part of one complex reconstruction; a pair is computed by one thread, and its
 //! bits depend on nothing but its own input.
 
+mod bands;
 mod exact;
 mod frame;
 mod inverse;
 mod lines;
-mod octants;
 mod tomopy;
 
 pub use crate::filter::{Filter, Window};
 
 use crate::angles::check_angles;
 use crate::error::{Error, Result, check_len};
-use rustfft::num_complex::Complex32;
+use pulp::{Arch, Simd, WithSimd};
 
 use frame::Frame;
 use inverse::Inverse;
@@ -125,6 +125,22 @@ impl GridrecOptions {
     }
 }
 
+/// What `exact` mode's accuracy and speed depend on.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tuning {
+    /// Kernel width in grid cells, 6 to 8.
+    pub width: usize,
+    /// Least number of grid points per image pixel.
+    pub oversampling: f64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { width: 7, oversampling: 1.2 }
+    }
+}
+
 #[allow(clippy::large_enum_variant)] // one per scan
 enum Engine {
     Exact(exact::Plan),
@@ -141,7 +157,7 @@ enum EngineBuffers {
 pub struct Gridrec {
     columns: usize,
     angles: usize,
-    simd: bool,
+    arch: Arch,
     engine: Engine,
     inverse: Inverse,
 }
@@ -164,11 +180,17 @@ impl Gridrec {
     /// [`Error::Parameter`] for fewer than two columns, no or non-finite angles, a centre off the detector, or a filter,
     /// scale, padding or mask that makes no sense.
     pub fn new(options: &GridrecOptions) -> Result<Self> {
+        Self::tuned(options, Tuning::default())
+    }
+
+    /// Plans with other gridding parameters than the ones chosen, for their choice.
+    #[doc(hidden)]
+    pub fn tuned(options: &GridrecOptions, tuning: Tuning) -> Result<Self> {
         options.validate()?;
         let frame = Frame::new(options.columns, options.mask_ratio);
         let (engine, inverse) = match options.mode {
             Mode::Exact => {
-                let (plan, grid) = exact::Plan::new(options, &frame);
+                let (plan, grid) = exact::Plan::new(options, &frame, tuning);
                 let inverse = exact::inverse(&plan, grid, frame, options.scale);
                 (Engine::Exact(plan), inverse)
             }
@@ -179,14 +201,19 @@ impl Gridrec {
                 (Engine::Tomopy(plan), inverse)
             }
         };
-        let simd = !matches!(pulp::Arch::new(), pulp::Arch::Scalar);
-        Ok(Self { columns: options.columns, angles: options.angles.len(), simd, engine, inverse })
+        Ok(Self {
+            columns: options.columns,
+            angles: options.angles.len(),
+            arch: Arch::new(),
+            engine,
+            inverse,
+        })
     }
 
-    /// Uses the portable code path even where the processor could do better; for tests.
+    /// Uses the instructions of `arch` even where the processor could do better; for tests.
     #[doc(hidden)]
-    pub fn without_simd(mut self) -> Self {
-        self.simd = false;
+    pub fn with_arch(mut self, arch: Arch) -> Self {
+        self.arch = arch;
         self
     }
 
@@ -241,15 +268,10 @@ impl Gridrec {
         }
         let same = workspace.key == self.key();
         match (&self.engine, &mut workspace.engine) {
-            (Engine::Exact(plan), EngineBuffers::Exact(buffers)) if same => {
-                plan.spread(buffers, sinograms, self.simd);
-                let fill = |u: usize, lines: &mut [Complex32]| plan.fill(buffers, u, lines);
-                self.inverse.run(&mut workspace.inverse, fill, images, self.simd);
-            }
-            (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) if same => {
-                plan.spread(buffers, sinograms, self.simd);
-                let fill = |u: usize, lines: &mut [Complex32]| plan.fill(buffers, u, lines);
-                self.inverse.run(&mut workspace.inverse, fill, images, self.simd);
+            (Engine::Exact(_), EngineBuffers::Exact(_)) | (Engine::Tomopy(_), EngineBuffers::Tomopy(_))
+                if same =>
+            {
+                self.arch.dispatch(Pair { plan: self, workspace, sinograms, images });
             }
             _ => {
                 return Err(Error::parameter(
@@ -283,5 +305,33 @@ impl Gridrec {
         workspace.zeros = zeros;
         workspace.spare = spare;
         result
+    }
+}
+
+/// A pair under the processor's vector instructions.
+struct Pair<'a> {
+    plan: &'a Gridrec,
+    workspace: &'a mut Workspace,
+    sinograms: [&'a [f32]; 2],
+    images: [&'a mut [f32]; 2],
+}
+
+impl WithSimd for Pair<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Workspace { engine, inverse, .. } = self.workspace;
+        match (&self.plan.engine, engine) {
+            (Engine::Exact(plan), EngineBuffers::Exact(buffers)) => {
+                plan.filter(buffers, self.sinograms);
+                self.plan.inverse.run(simd, inverse, &mut exact::Plane { plan, buffers }, self.images);
+            }
+            (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) => {
+                plan.spread(buffers, self.sinograms);
+                self.plan.inverse.run(simd, inverse, &mut tomopy::Plane { plan, buffers }, self.images);
+            }
+            _ => {}
+        }
     }
 }

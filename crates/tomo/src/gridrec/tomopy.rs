@@ -15,9 +15,12 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
+use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
+use super::bands::BAND;
+use super::inverse::Source;
 use super::{GridrecOptions, Padding};
 
 const C: f64 = 7.0;
@@ -146,16 +149,8 @@ impl Plan {
     }
 
     /// Grids both sinograms onto the plane.
-    pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2], simd: bool) {
-        if simd {
-            pulp::Arch::new().dispatch(Spread { plan: self, buffers, sinograms });
-        } else {
-            self.spread_here(buffers, sinograms);
-        }
-    }
-
     #[inline(always)]
-    fn spread_here(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
+    pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         buffers.plane.fill(Complex32::default());
         let n = self.columns;
         for (angle, &(cos, sin)) in self.directions.iter().enumerate() {
@@ -212,32 +207,31 @@ impl Plan {
     fn lookup(&self, distance: f32) -> f32 {
         self.table[((distance * SPACING + 0.5) as usize).min(TABLE)]
     }
+}
 
-    /// Copies grid rows u.. in wrap-around order.
-    pub(super) fn fill(&self, buffers: &Buffers, u: usize, lines: &mut [Complex32]) {
-        let (grid, half) = (self.grid, self.grid / 2);
-        for (row, line) in lines.chunks_exact_mut(grid).enumerate() {
-            let natural = (u + row + half) % grid;
-            let source = &buffers.plane[natural * grid..(natural + 1) * grid];
-            line[..half].copy_from_slice(&source[half..]);
-            line[half..].copy_from_slice(&source[..half]);
-        }
+/// A gridded frequency plane.
+pub(super) struct Plane<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) buffers: &'a Buffers,
+}
+
+impl Source for Plane<'_> {
+    fn rows(&self) -> usize {
+        self.plan.grid / 2 + 1
     }
-}
-
-/// Gridding under the processor's vector instructions (rounding is one of them).
-struct Spread<'a> {
-    plan: &'a Plan,
-    buffers: &'a mut Buffers,
-    sinograms: [&'a [f32]; 2],
-}
-
-impl pulp::WithSimd for Spread<'_> {
-    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.plan.spread_here(self.buffers, self.sinograms);
+    fn band<S: Simd>(&mut self, _: S, band: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
+        let (grid, half) = (self.plan.grid, self.plan.grid / 2);
+        let lines = plus.chunks_exact_mut(grid).zip(minus.chunks_exact_mut(grid));
+        for (k, (plus, minus)) in lines.enumerate() {
+            let u = band * BAND + k;
+            for (line, natural) in [(plus, half + u), (minus, (half + grid).saturating_sub(u))] {
+                let source = &self.buffers.plane[(natural % grid) * grid..][..grid];
+                line[..half].copy_from_slice(&source[half..]);
+                line[half..].copy_from_slice(&source[..half]);
+            }
+        }
     }
 }
 
