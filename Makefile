@@ -46,8 +46,17 @@ test-long: build judges ## The same and everything too slow for every day
 	@BEAMRAIL_LONG=1 $(PYTHON) tools/test.py
 
 .PHONY: bench
-bench: build ## Measure: CPU seconds per row by stage, and the floors (BENCHMARKS.md)
-	@if [ -f tools/bench.sh ]; then bash tools/bench.sh; else echo "bench: tools/bench.sh is missing" >&2; exit 1; fi
+bench: build ## Measure: CPU seconds per row by stage, and the floors (minutes; BENCHMARKS.md)
+	@tools/bench.sh
+
+.PHONY: bench-full
+bench-full: build ## The same for the record job, 980 rows or as many as half the free disk holds
+	@tools/bench.sh --full
+
+.PHONY: instructions
+instructions: build ## Count instructions of small jobs, against those recorded (needs valgrind)
+	@$(CARGO) build --release --locked --package beamrail-tomo --examples
+	@$(PYTHON) tools/instructions.py
 
 .PHONY: fuzz
 fuzz: tools ## Fuzz the readers (needs nightly and cargo-fuzz; FUZZ=open_scan FUZZ_SECONDS=60)

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""Measures a reconstruction and the floors under it, and appends the table to BENCHMARKS.md.
+"""Measures reconstructions and the floors under them, and appends the tables to BENCHMARKS.md.
 
-    tools/bench.py [--width 2560 --angles 1313 --rows 128] [--memory 2GiB] [--dir DIR] [--dry]
+    tools/bench.py                     a part of a full-width scan, minutes
+    tools/bench.py --full              the record job (2560 columns, 980 rows, 1696 angles), or the largest
+                                       multiple of 128 rows of it whose files fit in half the free disk
+    tools/bench.py --dry ...           prints, and leaves BENCHMARKS.md alone
 
-Everything is measured in one run, because machines differ from hour to hour. `--dry` prints only.
+Everything is measured in one run, because machines differ from hour to hour. The yardstick is TomoPy with
+ngff-zarr: in units of one scipy fft2 of 4096 × 4096, timed in the same run, or TomoPy's own gridrec and
+stripe removal where BEAMRAIL_TOMOPY_PYTHON names a Python that has it.
 """
 
 import argparse
@@ -20,8 +25,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-# TomoPy 1.15 with MKL and ngff-zarr, in units of the ruler (one scipy fft2 of 4096 x 4096 complex64).
-TOMOPY_ALL, TOMOPY_GRIDREC = 5.44, 1.2
+RECORD = {"width": 2560, "rows": 980, "angles": 1696}
+# TomoPy 1.15 with MKL and ngff-zarr, CPU seconds per slice of 2560 columns and 1313 angles in units of the
+# ruler: everything, gridrec, Fourier-wavelet stripe removal, OME-Zarr with all levels.
+TOMOPY = {"all": 5.44, "gridrec": 1.2, "stripes": 1.14, "zarr": 2.18}
 RULER = """
 import time, numpy, scipy.fft
 a = numpy.ones((4096, 4096), numpy.complex64)
@@ -30,6 +37,19 @@ best = 9e9
 for _ in range(3):
     t = time.perf_counter(); scipy.fft.fft2(a, workers=1); best = min(best, time.perf_counter() - t)
 print(best)
+"""
+THEIRS = """
+import json, sys, time, numpy, tomopy
+angles, columns = int(sys.argv[1]), int(sys.argv[2])
+data = numpy.random.default_rng(0).random((angles, 2, columns), numpy.float32)
+theta = numpy.linspace(0, numpy.pi, angles)
+def cpu(work):
+    work(); t = time.process_time(); work(); return (time.process_time() - t) / 2
+stripes = cpu(lambda: tomopy.remove_stripe_fw(data.copy(), sigma=3, level=8, wname='db5', pad=True, ncore=1))
+wide = tomopy.pad(data, 2, npad=530, mode='edge')
+gridrec = cpu(lambda: tomopy.recon(wide, theta, center=columns / 2 + 530, sinogram_order=False, ncore=1,
+    algorithm='gridrec', filter_name='butterworth', filter_par=numpy.array([0.25, 2.0])))
+print(json.dumps({'gridrec': gridrec, 'stripes': stripes}))
 """
 
 
@@ -48,6 +68,16 @@ def ruler():
     return None
 
 
+def theirs(angles, columns):
+    """CPU seconds per slice of TomoPy itself, where there is one."""
+    python = os.environ.get("BEAMRAIL_TOMOPY_PYTHON")
+    if not python:
+        return {}
+    # With several MKL threads its stripe removal can deadlock.
+    env = dict(os.environ, MKL_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    return json.loads(run(python, "-c", THEIRS, angles, columns, env=env))
+
+
 def machine():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -55,42 +85,64 @@ def machine():
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=2560)
-    parser.add_argument("--angles", type=int, default=1313)
-    parser.add_argument("--rows", type=int, default=128)
-    parser.add_argument("--memory", default="2GiB")
-    parser.add_argument("--recipe", default="default")
-    parser.add_argument("--dir", help="folder for the files, several GB [default: a temporary one]")
-    parser.add_argument("--dry", action="store_true", help="do not append to BENCHMARKS.md")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="beamrail-bench-", dir=options.dir))
+def commit():
     try:
-        table = measure(options, folder)
-    finally:
-        shutil.rmtree(folder)
-    print(table)
-    if not options.dry:
-        with (ROOT / "BENCHMARKS.md").open("a") as file:
-            file.write("\n" + table)
+        return run("git", "-C", ROOT, "describe", "--always", "--dirty", stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def rows_that_fit(options, folder):
+    """All rows of the record job, or the largest multiple of 128 whose files fit in half the free disk."""
+    row_in = options.width * options.angles * 2
+    # TIFF, and Zarr with its lower levels uncompressed; the floor's files are as large.
+    row_out = options.width**2 * 4 * (2 + 1 / 7)
+    free = shutil.disk_usage(folder).free
+    if free >= options.rows * (row_in + row_out) + 27e9:
+        return options.rows
+    fit = int(free / 2 / (row_in + 2 * row_out)) // 128 * 128
+    if fit == 0:
+        sys.exit(f"bench: {free / 1e9:.0f} GB are free in {folder}; {256 * (row_in + 2 * row_out) / 1e9:.0f} GB are needed")
+    return min(options.rows, fit)
+
+
+def reconstruct(folder, scan, options, *more):
+    """One reconstruction: its answer, its report, wall seconds, seconds to the quick look."""
+    began = time.time()
+    command = [TARGET / "beamrail", "reconstruct", scan, "-o", folder / "out", "--memory", options.memory,
+               "--recipe", options.recipe, "--json", "--progress", "json", *more]
+    process = subprocess.run([str(c) for c in command], text=True, capture_output=True)
+    wall = time.time() - began
+    if process.returncode:
+        sys.exit(f"bench: {process.stderr.strip().splitlines()[-1]}")
+    events = [json.loads(line) for line in process.stderr.splitlines() if line.startswith("{")]
+    first = next((event["seconds"] for event in events if event.get("event") == "quick_look"), None)
+    report = json.loads((folder / "out/recbench.report.json").read_text())
+    return json.loads(process.stdout), report, wall, first
 
 
 def measure(options, folder):
-    beamrail = TARGET / "beamrail"
     scan = folder / "bench.h5"
-    run(beamrail, "simulate", scan, "--width", options.width, "--rows", options.rows, "--angles", options.angles,
-        "--seed", 1, "--progress", "none")
-    began = time.time()
-    made = json.loads(run(beamrail, "reconstruct", scan, "-o", folder / "out", "--memory", options.memory,
-                          "--recipe", options.recipe, "--json", "--progress", "none"))
-    wall = time.time() - began
-    report = json.loads((folder / "out/recbench.report.json").read_text())
-    per_row_bytes = made["bytes"] // options.rows
-    floors = json.loads(run(TARGET / "examples/floors", options.width, options.angles, per_row_bytes, folder))
-    fft2 = ruler()
-
     rows = options.rows
+    run(TARGET / "beamrail", "simulate", scan, "--width", options.width, "--rows", rows, "--angles", options.angles,
+        "--seed", 1, "--progress", "none")
+    os.sync()
+    made, report, wall, first = reconstruct(folder, scan, options)
+    per_row = made["bytes"] // rows
+    shutil.rmtree(folder / "out")
+    scan.unlink()
+    os.sync()
+    floors = json.loads(run(TARGET / "examples/floors", options.width, options.angles, per_row, folder,
+                            min(made["bytes"], int(shutil.disk_usage(folder).free * 0.9))))
+    discarded = scaling(options, folder)
+    scale = options.angles / 1313
+    fft2 = ruler()
+    own = theirs(options.angles, options.width)
+
+    cpu = {stage["stage"]: stage["cpu_s"] / rows for stage in report["stages"]}
+    busy = {stage["stage"]: stage["busy_s"] / rows for stage in report["stages"]}
+    total = report["cpu_s"] / rows
+    floor = min(floors["disk_synced_s"], floors.get("disk_direct_s", 9e9))
     lines = [
         f"### {datetime.date.today()}, {options.width} columns × {options.angles} angles × {rows} rows, recipe {options.recipe}",
         "",
@@ -98,40 +150,85 @@ def measure(options, folder):
         "",
         "| stage | CPU s per row | thread s per row |",
         "|---|---|---|",
-    ]
-    for stage in report["stages"]:
-        lines.append(f"| {stage['stage']} | {stage['cpu_s'] / rows:.4f} | {stage['busy_s'] / rows:.4f} |")
-    lines += [
-        f"| **everything, fsync included** | **{report['cpu_s'] / rows:.4f}** | wall {wall / rows:.4f} |",
+        *[f"| {stage} | {cpu[stage]:.4f} | {busy[stage]:.4f} |" for stage in cpu],
+        f"| **everything, fsync included** | **{total:.4f}** | wall {wall / rows:.4f} |",
         "",
         "| floor | s per row |",
         "|---|---|",
         f"| transforms: {options.angles} lines of {floors['line_length']} | {floors['fft_lines_s']:.4f} |",
         f"| transforms: plane of {floors['grid']}², pruned | {floors['fft_plane_s']:.4f} |",
         f"| memory traffic, {floors['traffic_bytes'] / 1e6:.0f} MB at {floors['memory_bytes_per_s'] / 1e9:.1f} GB/s | {floors['memory_s']:.4f} |",
-        f"| writing {per_row_bytes / 1e6:.0f} MB to the same disk, without sync | {floors['disk_handed_s']:.4f} |",
-        f"| writing {per_row_bytes / 1e6:.0f} MB to the same disk, with sync | {floors['disk_synced_s']:.4f} |",
-        "",
-        f"Peak memory {report['peak_memory'] / 2**30:.2f} GiB (budget {options.memory}); "
-        f"read {report['bytes_input'] / 1e9:.2f} GB, wrote {made['bytes'] / 1e9:.2f} GB.",
+        f"| writing {per_row / 1e6:.0f} MB to the same disk, without sync | {floors['disk_handed_s']:.4f} |",
+        f"| the same with sync | {floors['disk_synced_s']:.4f} |",
     ]
+    if "disk_direct_s" in floors:
+        lines.append(f"| the same past the page cache, with sync | {floors['disk_direct_s']:.4f} |")
+    lines += [
+        "",
+        f"Read {report['bytes_input'] / 1e9:.2f} GB, wrote {made['bytes'] / 1e9:.2f} GB in {wall:.0f} s.",
+        "",
+        "| figure | measured | goal |",
+        "|---|---|---|",
+        f"| wall ÷ writing the same bytes | {wall / rows / floor:.2f} | ≤ 1.25 |",
+        f"| peak memory | {report['peak_memory'] / 2**30:.2f} GiB | ≤ 2 GiB |",
+    ]
+    if first is not None:
+        lines.append(f"| first slice after | {first:.1f} s | ≤ 5 s |")
+    if discarded:
+        lines.append(f"| 2 threads against 1, output discarded | {discarded:.2f} × | ≥ 1.9 × |")
     if fft2:
-        gridrec = next(s["cpu_s"] for s in report["stages"] if s["stage"] == "gridrec") / rows
-        lines += [
-            "",
-            f"Ruler (scipy fft2 of 4096², one thread): {fft2:.3f} s, so TomoPy + ngff-zarr would take "
-            f"{TOMOPY_ALL * fft2:.2f} CPU s per row and its gridrec {TOMOPY_GRIDREC * fft2:.2f}: everything is at "
-            f"1/{TOMOPY_ALL * fft2 / (report['cpu_s'] / rows):.1f}, gridrec at 1/{TOMOPY_GRIDREC * fft2 / gridrec:.1f}.",
-        ]
+        unit = fft2 * scale
+        bar = {key: value * unit for key, value in TOMOPY.items()} | own
+        goals = {"all": "1/10", "gridrec": "1/6", "stripes": "1/25", "zarr": "1/8"}
+        ours = {"all": total, "gridrec": cpu.get("gridrec", 0), "stripes": cpu.get("sinogram", 0), "zarr": cpu.get("zarr", 0)}
+        names = {"all": "everything ÷ TomoPy + ngff-zarr", "gridrec": "gridrec ÷ TomoPy's",
+                 "stripes": "stripe removal ÷ TomoPy's", "zarr": "OME-Zarr, all levels ÷ ngff-zarr's"}
+        for key, name in names.items():
+            if ours[key] > 0:
+                lines.append(f"| {name} ({bar[key]:.3f} s) | 1/{bar[key] / ours[key]:.1f} | ≤ {goals[key]} |")
+        lines += ["", f"Ruler (scipy fft2 of 4096², one thread): {fft2:.3f} s"
+                  + (f"; scaled by {scale:.2f} for the number of angles." if scale != 1 else ".")
+                  + (" TomoPy itself was measured for gridrec and stripes." if own else "")]
     return "\n".join(lines) + "\n"
 
 
-def commit():
+def scaling(options, folder):
+    """How much faster two threads are than one with the output discarded after encoding."""
+    program = TARGET / "examples/discard"
+    if not program.exists() or (os.cpu_count() or 1) < 2:
+        return None
+    scan = folder / "small.h5"
+    run(TARGET / "beamrail", "simulate", scan, "--width", options.width, "--rows", 64, "--angles", options.angles,
+        "--seed", 1, "--progress", "none")
+    seconds = [json.loads(run(program, scan, threads))["seconds"] for threads in (1, 2)]
+    scan.unlink()
+    return seconds[0] / seconds[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the record job, as much of it as the disk holds")
+    parser.add_argument("--width", type=int, default=2560)
+    parser.add_argument("--angles", type=int)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--memory", default="2GiB")
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--dir", help="folder for the files [default: a temporary one]")
+    parser.add_argument("--dry", action="store_true", help="do not append to BENCHMARKS.md")
+    options = parser.parse_args()
+    options.angles = options.angles or (RECORD["angles"] if options.full else 1313)
+    options.rows = options.rows or (RECORD["rows"] if options.full else 128)
+    folder = Path(tempfile.mkdtemp(prefix="beamrail-bench-", dir=options.dir))
     try:
-        text = run("git", "-C", ROOT, "describe", "--always", "--dirty", stderr=subprocess.DEVNULL).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return text
+        if options.full:
+            options.rows = rows_that_fit(options, folder)
+        table = measure(options, folder)
+    finally:
+        shutil.rmtree(folder)
+    print(table)
+    if not options.dry:
+        with (ROOT / "BENCHMARKS.md").open("a") as file:
+            file.write("\n" + table)
 
 
 if __name__ == "__main__":
