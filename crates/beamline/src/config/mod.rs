@@ -1,0 +1,262 @@
+//! The configuration, `beamrail.toml`: what it may say, and where it is found.
+//!
+//! A file is read as a whole: every mistake is reported, each with its line, an unknown key with the one that
+//! was probably meant. There are no secrets in it; a key that looks like one is refused with the name of the
+//! environment variable to use. `${NAME}` stands for an environment variable in `endpoint` and `collection`,
+//! and is looked up when the place is used, so that the rest works without it.
+
+mod error;
+mod facilities;
+mod find;
+mod flows;
+mod kinds;
+mod policy;
+mod read;
+mod sections;
+mod whole;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use custody::{Age, ExportPolicy, Keep, Level, RelPath, Rule};
+
+pub use error::{Error, Problem};
+pub use find::{FILE_NAME, find, places};
+pub use flows::FLOWS;
+pub use kinds::{FacilityKind, SiteKind};
+
+/// One beamline's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[beamline]`.
+    pub beamline: BeamlineSection,
+    /// The folder of journal, custody's database and job folders.
+    pub state: PathBuf,
+    /// `[sites.NAME]`.
+    pub sites: BTreeMap<String, Site>,
+    /// `[facilities.NAME]`.
+    pub facilities: BTreeMap<String, Facility>,
+    /// `[flows.NAME]`.
+    pub flows: BTreeMap<String, Flow>,
+    /// `[watch]`.
+    pub watch: Watch,
+    /// `[export]`.
+    pub export: ExportPolicy,
+    /// `[custody]`.
+    pub custody: CustodySection,
+    /// `[schedules.NAME]`.
+    pub schedules: BTreeMap<String, Schedule>,
+}
+
+/// Who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeamlineSection {
+    /// "8.3.2"
+    pub id: String,
+    /// In which schedules speak: "America/Los_Angeles".
+    pub time_zone: String,
+    /// The site at which raw scans arrive.
+    pub data_host: Option<String>,
+}
+
+/// A place that stores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    /// What it is.
+    pub kind: SiteKind,
+    /// Its root folder, as the site sees it.
+    pub root: PathBuf,
+    /// Its areas: `raw`, `scratch`.
+    pub areas: BTreeMap<String, Area>,
+    /// Whether a raw copy here counts as the one that is kept.
+    pub counted: bool,
+    /// Whether files can be read for their digest here.
+    pub digests: bool,
+    /// A file that the root must hold to be believed: an empty mount point holds none.
+    pub marker: Option<String>,
+    /// What its kind needs besides: the collection of a Globus site.
+    pub more: BTreeMap<String, String>,
+}
+
+/// A folder of a site with its rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Area {
+    /// Relative to the root.
+    pub path: RelPath,
+    /// When a copy may go.
+    pub retention: Rule,
+    /// Whether the last copy of derived data may go.
+    pub derived: Keep,
+}
+
+/// A place that computes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facility {
+    /// What it is.
+    pub kind: FacilityKind,
+    /// The site that it sees.
+    pub site: String,
+    /// Where its jobs see the site's root, if not there.
+    pub site_root: Option<PathBuf>,
+    /// The command that runs beamrail there.
+    pub command: String,
+    /// The memory that a job may use: "8 GiB".
+    pub memory: Option<String>,
+    /// Threads of a job.
+    pub threads: Option<u32>,
+    /// Jobs at once.
+    pub slots: u32,
+    /// How long a job may run.
+    pub walltime: Age,
+    /// How long a job may wait in the queue.
+    pub queue_limit: Age,
+    /// What its kind needs besides: endpoint, account, queue.
+    pub more: BTreeMap<String, String>,
+}
+
+/// What a flow works with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Flow {
+    /// The site that the raw scan comes from.
+    pub source: Option<String>,
+    /// The facility that reconstructs.
+    pub facility: Option<String>,
+    /// The sites that results go to.
+    pub return_to: Vec<String>,
+    /// The sites that the raw scan goes to, one after the other, each from the one before.
+    pub send_to: Vec<String>,
+    /// A built-in recipe, or a recipe file (relative to the configuration's folder).
+    pub recipe: Option<String>,
+    /// Parameters of the recipe that are changed.
+    pub set: BTreeMap<String, String>,
+    /// What is written: "tiff", "zarr".
+    pub write: Vec<String>,
+    /// A quick look is made at the data host first.
+    pub quick_look: Option<bool>,
+    /// The flows that a dispatcher starts, in its order.
+    pub flows: Vec<String>,
+    /// Flows of a dispatcher of which the next is tried when one cannot be had.
+    pub fail_over: Vec<String>,
+    /// How often a failed run is tried again.
+    pub retries: u32,
+    /// How many runs at once.
+    pub concurrency: Option<u32>,
+    /// The pool whose workers take its runs.
+    pub pool: Option<String>,
+    /// The queue in the pool.
+    pub queue: Option<String>,
+}
+
+/// `beamrail watch`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    /// Folders, absolute.
+    pub folders: Vec<PathBuf>,
+    /// The flow that a complete scan starts.
+    pub flow: Option<String>,
+    /// How long a file's size and time must stand still.
+    pub quiet: Age,
+    /// How often folders are listed, whatever the file system tells.
+    pub poll: Age,
+    /// How old scans may be that were there before the first look.
+    pub backlog: Age,
+}
+
+/// What custody judges by, besides sites and export control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CustodySection {
+    /// From which level a copy counts as verified.
+    pub level: Level,
+    /// A verification older than this is done again before a deletion rests on it.
+    pub scrub_after: Age,
+    /// How long before the last copy of derived data goes it is announced.
+    pub notice: Age,
+}
+
+/// A run by the clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// The flow.
+    pub flow: String,
+    /// "0 3 * * *"
+    pub cron: Option<String>,
+    /// "12 hours"
+    pub every: Option<Age>,
+    /// Whether missed times are caught up: all, latest, none.
+    pub catch_up: String,
+    /// Parameters of the run.
+    pub set: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads a file and checks it as a whole.
+    ///
+    /// # Errors
+    /// The file cannot be read, or all that is wrong in it.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// The configuration that `text` says; `path` names it, and relative paths in it start at its folder.
+    ///
+    /// # Errors
+    /// All that is wrong in it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        whole::parse(text, path)
+    }
+
+    /// Finds and reads the configuration: `flag`, `$BEAMRAIL_CONFIG`, the current directory, the user's and
+    /// the system's folder, in this order.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or all that is wrong in it.
+    pub fn load(flag: Option<&Path>) -> Result<Self, Error> {
+        Self::read(&find(flag)?)
+    }
+
+    /// The journal of runs.
+    pub fn journal(&self) -> PathBuf {
+        self.state.join("runs.db")
+    }
+
+    /// Custody's database.
+    pub fn custody_database(&self) -> PathBuf {
+        self.state.join("custody.db")
+    }
+
+    /// Job folders.
+    pub fn jobs(&self) -> PathBuf {
+        self.state.join("jobs")
+    }
+
+    /// The site at which raw scans arrive: the one that is named, else the source of `new_832_file_flow`'s
+    /// first stop, else the source of a reconstruction.
+    pub fn data_host(&self) -> Option<&str> {
+        let named = self.beamline.data_host.as_deref();
+        let moved = self.flows.get("new_832_file_flow").and_then(|flow| flow.send_to.first());
+        let source = self.flows.values().filter_map(|flow| flow.source.as_deref()).next();
+        named.or(moved.map(String::as_str)).or(source)
+    }
+}
+
+/// `text` with `${NAME}` replaced by the environment's values.
+///
+/// # Errors
+/// The name of the variable that is not set.
+pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, tail)) = after.split_once('}') else {
+            break;
+        };
+        result += before;
+        result += &lookup(name).ok_or_else(|| name.to_owned())?;
+        rest = tail;
+    }
+    Ok(result + rest)
+}

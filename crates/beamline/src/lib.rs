@@ -1,0 +1,16 @@
+//! A beamline: its configuration, the names and places of its scans, and the flows that carry a scan from the
+//! detector to a volume that a person can look at, across sites and facilities, and look after every copy.
+//!
+//! Flows are ordinary async functions over [`engine::Context`], one file each in [`flows`]. They act through a
+//! [`Beamline`]: its sites move bytes, its facilities compute, its custody decides what may go where and when.
+
+pub mod config;
+mod error;
+pub mod flows;
+pub mod identity;
+mod runtime;
+
+pub use error::{Error, Result};
+pub use runtime::{
+    Beamline, DispatcherSettings, Facility, FlowSettings, Home, ReconSettings, area, prune_flow,
+};
