@@ -81,6 +81,12 @@ pub(crate) fn add(time: Timestamp, duration: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// `time - duration`, at least the beginning of time.
+pub(crate) fn sub(time: Timestamp, duration: Duration) -> Timestamp {
+    let span = SignedDuration::try_from(duration).ok();
+    span.and_then(|duration| time.checked_sub(duration).ok()).unwrap_or(Timestamp::MIN)
+}
+
 /// The time from `from` to `to`, zero if `to` has passed.
 pub(crate) fn until(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()

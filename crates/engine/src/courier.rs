@@ -41,18 +41,20 @@ impl Courier {
         self.handlers.insert(topic, Arc::new(move |message| Box::pin(handler(message))));
     }
 
-    /// Delivers what is due, at most a few. At least once: a crash between delivery and its note delivers
-    /// again under the same key.
-    pub async fn deliver(&self, store: &Store) -> Result<u64> {
+    /// Whether there is a message to deliver.
+    pub async fn anything(&self, store: &Store) -> Result<bool> {
         if self.handlers.is_empty() {
-            return Ok(0);
+            return Ok(false);
         }
         let topics: Vec<String> = self.handlers.keys().cloned().collect();
         let now = store.clock().now();
-        let asked = topics.clone();
-        if !store.read(move |connection| outbox::anything(connection, &asked, now)).await? {
-            return Ok(0);
-        }
+        store.read(move |connection| outbox::anything(connection, &topics, now)).await
+    }
+
+    /// Delivers what is due, at most a few. At least once: a crash between delivery and its note delivers
+    /// again under the same key.
+    pub async fn deliver(self, store: Store) -> Result<u64> {
+        let topics: Vec<String> = self.handlers.keys().cloned().collect();
         let mut delivered = 0;
         for _ in 0..16 {
             let topics = topics.clone();

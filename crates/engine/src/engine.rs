@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, sub};
+use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::model::{
@@ -16,7 +19,8 @@ use crate::model::{
 use crate::orchestrator::Orchestrator;
 use crate::state::State;
 use crate::store::outbox::{self, Message};
-use crate::store::{Store, queries, runs};
+use crate::store::upkeep::{self, Pool, Queue, WorkerSeen};
+use crate::store::{Store, deployments, queries, runs};
 
 /// Runs in one SQLite file. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,6 +37,11 @@ impl Engine {
         Ok(Engine { store: Store::open(path, clock)? })
     }
 
+    /// The back end on a journal that is open already.
+    pub fn on(store: Store) -> Self {
+        Engine { store }
+    }
+
     /// The journal.
     pub fn store(&self) -> &Store {
         &self.store
@@ -43,17 +52,110 @@ impl Engine {
         self.store.clock()
     }
 
+    async fn look<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let path = self.store.path().to_path_buf();
+        let explained = move |connection: &Connection| {
+            query(connection).map_err(|error| Error::sqlite(&path, "read", &error))
+        };
+        self.store.read(explained).await
+    }
+
+    /// Makes the runs that schedules ask for, and marks late ones. Workers call it every poll; calling it more
+    /// often or from several processes does no harm. Returns the runs made.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn tick(&self) -> Result<Vec<RunId>> {
+        let now = self.clock().now();
+        if !self.look(move |c| Ok(deployments::anything(c, now)? || upkeep::any_late(c, now)?)).await? {
+            return Ok(Vec::new());
+        }
+        let store = self.store.clone();
+        // The ids are made beforehand: work in the writer must not hold the store.
+        let ids: Vec<RunId> = (0..4096).map(|_| store.new_id()).collect();
+        self.store
+            .write(move |tx| {
+                let mut ids = ids.into_iter();
+                let made =
+                    deployments::tick(tx, || ids.next().unwrap_or_else(|| RunId(uuid::Uuid::now_v7())))?;
+                upkeep::mark_late(tx)?;
+                Ok(made)
+            })
+            .await
+    }
+
+    /// Sets a pool's limit, or pauses it.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn set_pool(&self, pool: Pool) -> Result<()> {
+        self.store.write(move |tx| upkeep::put_pool(tx, &pool)).await
+    }
+
+    /// Sets a queue's priority and limit, or pauses it.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn set_queue(&self, queue: Queue) -> Result<()> {
+        self.store.write(move |tx| upkeep::put_queue(tx, &queue)).await
+    }
+
+    /// The queues that were set.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn queues(&self) -> Result<Vec<Queue>> {
+        self.look(upkeep::queues).await
+    }
+
+    /// At most so many runs with this tag at once, over all pools; `None`: no limit.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn set_limit(&self, tag: &str, slots: Option<u32>) -> Result<()> {
+        let tag = tag.to_owned();
+        self.store.write(move |tx| upkeep::put_limit(tx, &tag, slots)).await
+    }
+
+    /// Workers that were seen, the latest first.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn workers(&self) -> Result<Vec<WorkerSeen>> {
+        self.look(upkeep::workers).await
+    }
+
+    /// Deletes what ended more than `age` ago: runs with their steps, states, logs and artifacts, delivered
+    /// messages, workers long gone. Never a run that has not ended, nor one whose sub-runs or parent have not.
+    /// An idempotency key stays used. Returns how many runs went.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn forget(&self, age: Duration) -> Result<usize> {
+        let before = sub(self.clock().now(), age);
+        let mut forgotten = 0;
+        loop {
+            // In small transactions, so that nobody waits long.
+            let gone = self.store.write(move |tx| upkeep::forget_runs(tx, before, 200)).await?;
+            forgotten += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        self.store.write(move |tx| upkeep::forget_rest(tx, before)).await?;
+        Ok(forgotten)
+    }
+
     /// Messages that wait or were given up, oldest first.
     ///
     /// # Errors
     /// What the journal says.
     pub async fn undelivered(&self) -> Result<Vec<Message>> {
-        let path = self.store.path().to_path_buf();
-        self.store
-            .read(move |connection| {
-                outbox::undelivered(connection).map_err(|error| Error::sqlite(&path, "read", &error))
-            })
-            .await
+        self.look(outbox::undelivered).await
     }
 
     /// Tries a message again that was given up.
@@ -138,6 +240,29 @@ impl Orchestrator for Engine {
 
     async fn retry(&self, id: RunId, from_start: bool) -> Result<State> {
         self.store.write(move |tx| runs::retry(tx, id, from_start, "tried again on request")).await
+    }
+
+    async fn deploy(&self, deployment: Deployment) -> Result<()> {
+        self.store.write(move |tx| deployments::put(tx, &deployment)).await
+    }
+
+    async fn deployments(&self) -> Result<Vec<Deployment>> {
+        self.look(deployments::list).await
+    }
+
+    async fn remove_deployment(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.store.write(move |tx| deployments::remove(tx, &name)).await
+    }
+
+    async fn pause_deployment(&self, name: &str, paused: bool) -> Result<()> {
+        let name = name.to_owned();
+        self.store.write(move |tx| deployments::pause(tx, &name, paused)).await
+    }
+
+    async fn start(&self, deployment: &str, over: NewRun) -> Result<Created> {
+        let (id, name) = (self.store.new_id(), deployment.to_owned());
+        self.store.write(move |tx| deployments::start(tx, id, &name, over)).await
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

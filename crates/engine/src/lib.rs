@@ -57,8 +57,10 @@
 //! joined in the flow's own task (`tokio::join!`, [`join_all`]), not spawned.
 
 pub mod clock;
+pub mod conformance;
 mod context;
 mod courier;
+mod deployment;
 mod engine;
 pub mod error;
 pub mod event;
@@ -66,6 +68,7 @@ mod execute;
 pub mod failure;
 pub mod faults;
 mod flow;
+pub mod harness;
 pub mod model;
 mod orchestrator;
 pub mod schema;
@@ -77,6 +80,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use context::{Context, External, Identity, StepContext, join_all};
+pub use deployment::{CatchUp, Deployment, Schedule, When};
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use event::Event;
@@ -91,4 +95,5 @@ pub use state::{State, StateType};
 pub use step::{OnCancel, Retry, StepOptions};
 pub use store::Store;
 pub use store::outbox::Message;
+pub use store::upkeep::{Pool, Queue, WorkerSeen};
 pub use worker::{Summary, Worker};

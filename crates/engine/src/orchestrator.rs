@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
+use crate::deployment::Deployment;
 use crate::error::Result;
 use crate::event::Event;
 use crate::model::{
@@ -44,6 +45,17 @@ pub trait Orchestrator: Send + Sync {
     async fn resume(&self, id: RunId, answers: BTreeMap<String, Value>) -> Result<State>;
     /// Tries a run again that did not complete; finished steps are kept, or with `from_start` none.
     async fn retry(&self, id: RunId, from_start: bool) -> Result<State>;
+    /// Makes or replaces a deployment.
+    async fn deploy(&self, deployment: Deployment) -> Result<()>;
+    /// All deployments, by name.
+    async fn deployments(&self) -> Result<Vec<Deployment>>;
+    /// Takes a deployment away; its runs stay.
+    async fn remove_deployment(&self, name: &str) -> Result<()>;
+    /// Holds its schedules back, or lets them go on.
+    async fn pause_deployment(&self, name: &str, paused: bool) -> Result<()>;
+    /// Makes a run of a deployment: its flow, place and defaults, with the parameters, tags, key and time of
+    /// `over`.
+    async fn start(&self, deployment: &str, over: NewRun) -> Result<Created>;
     /// Changes as they happen.
     fn events(&self) -> broadcast::Receiver<Event>;
 }

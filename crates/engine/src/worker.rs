@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::clock::add;
 use crate::context::active::Control;
 use crate::courier::Courier;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::execute::{Outcome, execute};
@@ -66,8 +67,10 @@ struct Held {
 struct Shift {
     tasks: JoinSet<(RunId, i64, Outcome)>,
     held: HashMap<RunId, Held>,
+    delivery: JoinSet<Result<u64>>,
     summary: Summary,
     beat: Timestamp,
+    tick: Timestamp,
 }
 
 impl Worker {
@@ -189,8 +192,10 @@ impl Worker {
         let mut shift = Shift {
             tasks: JoinSet::new(),
             held: HashMap::new(),
+            delivery: JoinSet::new(),
             summary: Summary::default(),
             beat: clock.now(),
+            tick: clock.now(),
         };
         let mut stop = pin!(stop);
         let mut stopping: Option<Timestamp> = None;
@@ -199,25 +204,33 @@ impl Worker {
             if clock.now() >= shift.beat {
                 self.renew(&mut shift).await?;
             }
+            if stopping.is_none() && clock.now() >= shift.tick {
+                shift.tick = add(clock.now(), self.poll);
+                Engine::on(self.store.clone()).tick().await?;
+            }
             let claimed = if stopping.is_none() { self.claim(&mut shift).await? } else { 0 };
-            let delivered = if stopping.is_none() { self.courier.deliver(&self.store).await? } else { 0 };
-            shift.summary.delivered += delivered;
-            if shift.tasks.is_empty()
-                && claimed == 0
-                && (stopping.is_some() || (until_idle && delivered == 0))
-            {
+            if stopping.is_none() && shift.delivery.is_empty() && self.courier.anything(&self.store).await? {
+                // Beside the loop: a slow receiver must not cost the leases.
+                shift.delivery.spawn(self.courier.clone().deliver(self.store.clone()));
+            }
+            let idle = shift.tasks.is_empty() && shift.delivery.is_empty() && claimed == 0;
+            if idle && (stopping.is_some() || until_idle) {
                 return Ok(shift.summary);
             }
             if stopping.is_some_and(|end| clock.now() >= end) && !given_back {
                 given_back = true;
                 shift.held.values().for_each(|held| held.control.give_back());
             }
-            let next = add(clock.now(), self.poll).min(shift.beat);
+            let next = add(clock.now(), self.poll).min(shift.beat).min(shift.tick);
             let next = stopping.filter(|_| !given_back).map_or(next, |end| next.min(end));
             tokio::select! {
                 () = &mut stop, if stopping.is_none() => stopping = Some(add(clock.now(), self.drain)),
                 Some(done) = shift.tasks.join_next() => self.left(&mut shift, done).await?,
                 control = news(&mut events) => if control { self.renew(&mut shift).await? },
+                Some(done) = shift.delivery.join_next() => {
+                    // A journal that cannot be written shows at the next renewal; a panic is the handler's own.
+                    shift.summary.delivered += done.ok().and_then(std::result::Result::ok).unwrap_or_default();
+                }
                 () = clock.sleep_until(next) => (),
             }
         }

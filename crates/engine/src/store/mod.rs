@@ -4,12 +4,14 @@
 //! its queue into one transaction ([`writer`]), so a hundred runs at once share one `fsync`.
 
 pub(crate) mod claims;
+pub(crate) mod deployments;
 pub(crate) mod outbox;
 pub(crate) mod queries;
 pub(crate) mod rows;
 pub(crate) mod runs;
 mod schema;
 pub(crate) mod steps;
+pub(crate) mod upkeep;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
@@ -189,13 +191,14 @@ impl Store {
     pub async fn backup(&self, target: impl Into<PathBuf>) -> Result<()> {
         let target = target.into();
         let path = self.inner.path.clone();
-        self.read(move |connection| {
-            connection
-                .execute("VACUUM INTO ?1", [target.to_string_lossy()])
+        // Not one of the readers: those may write nowhere.
+        let copy = move || {
+            let open = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+            open.and_then(|connection| connection.execute("VACUUM INTO ?1", [target.to_string_lossy()]))
                 .map(drop)
                 .map_err(|error| Error::sqlite(&path, "copied", &error))
-        })
-        .await
+        };
+        tokio::task::spawn_blocking(copy).await.unwrap_or_else(|_| Err(self.stopped()))
     }
 }
 

@@ -162,14 +162,15 @@ fn run(
         let mut replies = Vec::new();
         let mut announced = Vec::new();
         let outcome = batch(&mut connection, path, clock, first, jobs, &mut replies, &mut announced);
-        for reply in replies {
-            reply(outcome.clone());
-        }
+        // Before the replies: who was told that it is written has been sent the events of it.
         if outcome.is_ok() {
             for event in announced {
                 // Nobody may be listening.
                 let _ = events.send(event);
             }
+        }
+        for reply in replies {
+            reply(outcome.clone());
         }
     }
 }
