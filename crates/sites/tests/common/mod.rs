@@ -174,7 +174,9 @@ pub fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
                 stack.push(path);
             } else {
                 let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
-                found.push((name, std::fs::read(&path).unwrap_or_default()));
+                // Pipes would wait for a writer.
+                let bytes = if path.is_file() { std::fs::read(&path).unwrap_or_default() } else { vec![] };
+                found.push((name, bytes));
             }
         }
     }
