@@ -134,7 +134,7 @@ impl From<crate::Error> for Failure {
     fn from(error: crate::Error) -> Self {
         use crate::Error;
         let kind = match &error {
-            Error::LeaseLost { .. } | Error::Crashed { .. } | Error::Store { .. } | Error::Corrupt { .. } => {
+            Error::LeaseLost { .. } | Error::Crashed | Error::Store { .. } | Error::Corrupt { .. } => {
                 FailureKind::LostLease
             }
             _ => FailureKind::Fatal,

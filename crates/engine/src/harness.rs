@@ -176,7 +176,7 @@ impl Harness {
             let worker =
                 Worker::new(engine.store(), (self.registry)(&world)).faults(Arc::new(CrashAt::point(point)));
             match until_ended(&clock, worker, &engine, id).await {
-                Ok(()) | Err(Error::Crashed { .. }) => (),
+                Ok(()) | Err(Error::Crashed) => (),
                 Err(error) => return Err(error),
             }
             clock.advance(LATER);

@@ -187,6 +187,8 @@ impl Worker {
     }
 
     async fn work(self, stop: impl Future<Output = ()>, until_idle: bool) -> Result<Summary> {
+        // Before anything is done on the word of a damaged journal.
+        self.store.check(false).await?;
         let clock = self.store.clock().clone();
         let mut events = self.store.events();
         let mut shift = Shift {
@@ -207,6 +209,9 @@ impl Worker {
             if stopping.is_none() && clock.now() >= shift.tick {
                 shift.tick = add(clock.now(), self.poll);
                 Engine::on(self.store.clone()).tick().await?;
+                if !shift.held.is_empty() && self.asked().await? {
+                    self.renew(&mut shift).await?;
+                }
             }
             let claimed = if stopping.is_none() { self.claim(&mut shift).await? } else { 0 };
             if stopping.is_none() && shift.delivery.is_empty() && self.courier.anything(&self.store).await? {
@@ -293,13 +298,19 @@ impl Worker {
         }
         match outcome {
             Outcome::Stored(state) => *shift.summary.left.entry(state.kind).or_default() += 1,
-            Outcome::Lost(error @ Error::Crashed { .. }) => {
+            Outcome::Lost(error @ Error::Crashed) => {
                 shift.tasks.shutdown().await;
                 return Err(error);
             }
             Outcome::Lost(_) => shift.summary.lost += 1,
         }
         Ok(())
+    }
+
+    /// Whether another process asks something of a run that this worker holds.
+    async fn asked(&self) -> Result<bool> {
+        let name = self.name.clone();
+        self.store.read(move |connection| claims::asked(connection, &name)).await
     }
 
     /// Renews all leases and hears what is asked of the runs.

@@ -245,7 +245,7 @@ impl Active {
     pub async fn point(&self, written: bool, what: &'static str, step: Option<&str>) {
         let point = Point { written, run: self.lease.run, step: step.map(str::to_owned), what };
         if self.faults.at(&point) == Fault::Crash {
-            self.control.lose(Error::Crashed { point: 0 });
+            self.control.lose(Error::Crashed);
             pending::<()>().await;
         }
     }

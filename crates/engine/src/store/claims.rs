@@ -297,3 +297,16 @@ pub(crate) fn anything(connection: &rusqlite::Connection, ask: &Claim, now: Time
         .and_then(|mut statement| statement.query_row(params![ask.pool, us(now)], |row| row.get(0)))
         .map_err(|error| crate::Error::sqlite(&path, "read", &error))
 }
+
+/// Whether a run of this worker is to be cancelled or paused.
+pub(crate) fn asked(connection: &rusqlite::Connection, worker: &str) -> Result<bool> {
+    let path = std::path::PathBuf::from(connection.path().unwrap_or_default());
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE worker = ?1
+               AND state_type IN ('PENDING', 'RUNNING', 'CANCELLING')
+               AND (cancel_asked IS NOT NULL OR pause_asked IS NOT NULL))",
+        )
+        .and_then(|mut statement| statement.query_row([worker], |row| row.get(0)))
+        .map_err(|error| crate::Error::sqlite(&path, "read", &error))
+}

@@ -57,7 +57,7 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Opens the journal, makes it if it is not there, and brings an older schema up to date (a copy of the
-    /// old file stays beside it).
+    /// old file stays beside it). A worker also has the file checked before it begins ([`check`](Self::check)).
     ///
     /// # Errors
     /// [`Error::NewerSchema`], [`Error::NotOurs`], [`Error::Corrupt`], or what SQLite says.

@@ -120,13 +120,11 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
     if found > known {
         return Err(Error::NewerSchema { path: path.to_path_buf(), found, known });
     }
-    if found > 0 {
-        check(connection, path, false)?;
-    }
     if found == known {
         return Ok(());
     }
     if found > 0 {
+        check(connection, path, false)?;
         keep_copy(connection, path, found)?;
     }
     migrate(connection, found).map_err(|error| Error::sqlite(path, "brought up to date", &error))

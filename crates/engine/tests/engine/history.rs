@@ -181,7 +181,10 @@ async fn files_that_are_not_ours_or_newer_or_damaged_are_refused_untouched() {
     let middle = bytes.len() / 2;
     bytes[middle..middle + 9000].fill(0xA5);
     std::fs::write(path("damaged"), &bytes).unwrap();
-    let refused = open(&path("damaged"));
+    let refused = match Engine::open(path("damaged"), Clock::system()) {
+        Ok(engine) => engine::Worker::new(engine.store(), flows()).run_until_idle().await.unwrap_err(),
+        Err(error) => error,
+    };
     assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
     assert!(refused.to_string().contains("restore"), "{refused}");
 

@@ -1,11 +1,13 @@
 //! Runs by the clock: time zones and their changes, what was missed, once only.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::common::{Bench, noon};
 use engine::{
     CatchUp, Clock, Context, Deployment, Failure, Flow, NewRun, Orchestrator, Registry, RunFilter, Schedule,
-    StateType, When,
+    StateType, StepOptions, When,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -201,16 +203,15 @@ async fn parameters_are_checked_against_the_schema() {
 }
 
 #[tokio::test]
-async fn a_deployments_limit_holds_and_the_worker_ticks_by_itself() {
-    let bench = Bench::with(Clock::scaled(noon(), 1000.0));
+async fn a_worker_looks_at_the_schedules_by_itself() {
+    let bench = Bench::with(Clock::system());
     let registry = Registry::new().with(flow());
-    bench.engine.deploy(daily(CatchUp::All).concurrency(1)).await.unwrap();
-    // 1000 times as fast: a night is 86 s away, so it is made due by hand.
-    let when = When::Once { at: noon() + jiff::SignedDuration::from_secs(30) };
-    let soon = daily(CatchUp::All).schedule(Schedule::new("soon", when));
-    bench.engine.deploy(soon).await.unwrap();
+    let when = When::Every { interval: Duration::from_secs(1), from: bench.clock.now() };
+    let deployment = Deployment { schedules: vec![Schedule::new("second", when)], ..daily(CatchUp::All) };
+    bench.engine.deploy(deployment).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let worker = tokio::spawn(bench.worker(&registry).run(async move { drop(stopped.await) }));
+    let worker = bench.worker(&registry).poll(Duration::from_millis(20));
+    let worker = tokio::spawn(worker.run(async move { drop(stopped.await) }));
     let done = RunFilter { states: vec![StateType::Completed], ..RunFilter::default() };
     for _ in 0..500 {
         if !bench.engine.runs(done.clone()).await.unwrap().items.is_empty() {
@@ -220,7 +221,36 @@ async fn a_deployments_limit_holds_and_the_worker_ticks_by_itself() {
     }
     stop.send(()).unwrap();
     worker.await.unwrap().unwrap();
-    assert_eq!(bench.engine.runs(done).await.unwrap().items.len(), 1);
+    assert!(!bench.engine.runs(done).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_deployments_limit_holds_for_runs_by_hand_too() {
+    let bench = Bench::new();
+    let now = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let seen = now.clone();
+    let slow = Flow::new("prune", move |context: Context, _: Parameters| {
+        let now = seen.clone();
+        async move {
+            let step = context.step("work", StepOptions::new(), |_| {
+                let now = now.clone();
+                async move {
+                    now[1].fetch_max(now[0].fetch_add(1, SeqCst) + 1, SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    now[0].fetch_sub(1, SeqCst);
+                    Ok(())
+                }
+            });
+            step.await
+        }
+    });
+    bench.engine.deploy(daily(CatchUp::All).concurrency(2)).await.unwrap();
+    for _ in 0..8 {
+        bench.engine.start("nightly", NewRun::of("prune", json!({}))).await.unwrap();
+    }
+    bench.work(&Registry::new().with(slow)).await;
+    assert_eq!(bench.engine.counts().await.unwrap().get(&StateType::Completed), Some(&8));
+    assert_eq!(now[1].load(SeqCst), 2);
 }
 
 #[tokio::test]

@@ -139,6 +139,33 @@ async fn an_operator_pauses_between_steps() {
     assert_eq!(bench.states(run, Some("first")).await, ["RUNNING/Running", "COMPLETED/Completed"]);
 }
 
+/// The person's program is another one than the worker's: no event reaches the worker, it looks.
+#[tokio::test]
+async fn another_process_cancels_within_a_poll() {
+    let bench = Bench::with(engine::Clock::system());
+    let registry = Registry::new().with(Flow::new("long", |context: Context, _: Value| async move {
+        context
+            .step("wait", StepOptions::new(), |_| async {
+                std::future::pending::<()>().await;
+                Ok(())
+            })
+            .await
+    }));
+    let run = bench.engine.create_run(NewRun::of("long", json!({}))).await.unwrap().id;
+    let worker = bench.worker(&registry).poll(Duration::from_millis(20)).lease(DAY);
+    let worker = tokio::spawn(worker.run_until_idle());
+    bench.until(run, StateType::Running).await;
+    bench.other().cancel(run, "from the command line").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), worker)
+        .await
+        .expect("long before the next renewal")
+        .unwrap()
+        .unwrap();
+    let run = bench.engine.run(run).await.unwrap();
+    let said = (run.state.kind, run.state.message.as_deref());
+    assert_eq!(said, (StateType::Cancelled, Some("from the command line")));
+}
+
 #[tokio::test]
 async fn a_step_that_needs_a_person_pauses_the_run_and_is_tried_again() {
     let bench = Bench::new();
