@@ -108,11 +108,6 @@ impl Filter {
         }
     }
 
-    /// The filter itself at the Nyquist frequency, where the ramp is 1/2.
-    pub(crate) fn at_nyquist(&self) -> f64 {
-        0.5 * self.window(0.5)
-    }
-
     /// TomoPy's filter at `x` cycles per pixel: its sampled ramp |2x| times the window with TomoPy's default parameter.
     pub fn tomopy(&self, x: f64) -> f64 {
         let window = match *self {

@@ -50,6 +50,20 @@ pub(crate) fn ln<S: Simd>(x: f32) -> f32 {
     fma::<S>(e, LN2_HIGH, f + y)
 }
 
+/// Every path that this processor can run, the portable one first.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<pulp::Arch> {
+    let mut paths = vec![pulp::Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    {
+        paths.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        paths.extend(pulp::x86::V4::try_new().map(pulp::Arch::V4));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    paths.push(pulp::Arch::new());
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::ln;

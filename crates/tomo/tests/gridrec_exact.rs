@@ -1,4 +1,4 @@
-//! `exact` mode against the truth, against f64 filtered back-projection, and against bad input.
+//! `exact` mode against the truth and against f64 filtered back-projection, on every set of vector instructions.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 
 use support::{
     BandLimitedDisc, Disc, Noise, band_limited_disc_sinogram, disc_pixels, disc_sinogram, half_turn, long,
-    npy, relative_l2, shared, sinogram,
+    npy, paths, relative_l2, shared, sinogram,
 };
 use tomo::fbp::fbp_points;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Padding};
@@ -19,6 +19,19 @@ fn reconstruct(options: &GridrecOptions, sinogram: &[f32]) -> Vec<f32> {
     let mut image = vec![f32::NAN; options.columns * options.columns];
     gridrec.reconstruct_one(&mut gridrec.workspace(), sinogram, &mut image).unwrap();
     image
+}
+
+/// Reconstructs one slice on every path.
+fn reconstruct_all(options: &GridrecOptions, sinogram: &[f32]) -> Vec<Vec<f32>> {
+    paths()
+        .into_iter()
+        .map(|arch| {
+            let gridrec = Gridrec::new(options).unwrap().with_arch(arch);
+            let mut image = vec![f32::NAN; options.columns * options.columns];
+            gridrec.reconstruct_one(&mut gridrec.workspace(), sinogram, &mut image).unwrap();
+            image
+        })
+        .collect()
 }
 
 /// Unit discs wholly inside the field of view, at 0 to 0.95 of its half width, spread over directions.
@@ -42,12 +55,14 @@ fn gain_error(
     let center = columns as f64 / 2.0 - 0.5;
     let mut options = GridrecOptions::new(columns, half_turn((1.58 * columns as f64) as usize), center);
     options.mask_ratio = Some(1.0);
-    let image = reconstruct(&options, &sinogram_of(&discs, columns, center, &options.angles));
     let mut worst = 0.0f64;
-    for disc in &discs {
-        let pixels = disc_pixels(&image, columns, disc.x, disc.y, 0.6 * disc.radius);
-        let (wanted, found) = pixels.iter().fold((0.0, 0.0), |(w, f), (r, value)| (w + ideal(*r), f + value));
-        worst = worst.max((found / wanted - 1.0).abs());
+    for image in reconstruct_all(&options, &sinogram_of(&discs, columns, center, &options.angles)) {
+        for disc in &discs {
+            let pixels = disc_pixels(&image, columns, disc.x, disc.y, 0.6 * disc.radius);
+            let (wanted, found) =
+                pixels.iter().fold((0.0, 0.0), |(w, f), (r, value)| (w + ideal(*r), f + value));
+            worst = worst.max((found / wanted - 1.0).abs());
+        }
     }
     println!("{columns} columns: largest gain error {worst:.2e}");
     worst
@@ -81,7 +96,6 @@ fn against_fbp(options: &GridrecOptions, points: usize) -> f64 {
     for value in &mut sinogram {
         *value += (0.002 * n as f64 * noise.next()) as f32;
     }
-    let image = reconstruct(options, &sinogram);
     let axis = n.div_ceil(2) as f64;
     let limit = options.mask_ratio.map_or(2.0, f64::from) * n as f64 / 2.0 - 2.5;
     let mut chosen = Vec::new();
@@ -96,8 +110,11 @@ fn against_fbp(options: &GridrecOptions, points: usize) -> f64 {
         }
     }
     let reference = fbp_points(options, &sinogram, &chosen).unwrap();
-    let ours: Vec<f64> = chosen.iter().map(|&(row, column)| f64::from(image[row * n + column])).collect();
-    relative_l2(&ours, &reference)
+    let errors = reconstruct_all(options, &sinogram).into_iter().map(|image| {
+        let ours: Vec<f64> = chosen.iter().map(|&(row, column)| f64::from(image[row * n + column])).collect();
+        relative_l2(&ours, &reference)
+    });
+    errors.fold(0.0, f64::max)
 }
 
 /// Tolerance 2e-4 (the requirement); measured 1e-6 to 4e-5. Every filter, padding, parity and kind of scan.

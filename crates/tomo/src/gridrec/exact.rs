@@ -10,11 +10,10 @@ use rustfft::num_complex::Complex32;
 
 use super::bands::{Gridding, Layout, Ray, Ring, TILE, Tile};
 use super::frame::Frame;
-use super::inverse::{BLOCK, Inverse, Source};
-use super::lines::{LineBuffers, Lines};
+use super::inverse::{Inverse, Source};
+use super::lines::{LineBuffers, Lines, quick_length};
 use super::{GridrecOptions, Tuning};
 use crate::angles::angle_weights;
-use crate::fft::good_length;
 use crate::kernel::Kernel;
 
 /// Grid size up to which an image gets 1.6 grid points per pixel.
@@ -48,7 +47,7 @@ impl Plan {
         // At small sizes a finer grid costs nothing that matters, and the corners are corrected by smaller factors.
         let least =
             (tuning.oversampling * size).max((1.6 * size).min(FINE_ENOUGH)).max(size + 16.0).max(64.0);
-        let grid = good_length(least.ceil() as usize, BLOCK);
+        let grid = quick_length(least.ceil() as usize);
         let kernel = Kernel::new(tuning.width, size / grid as f64);
         let step = grid as f64 * lines.frequency_step();
         let length = step * (lines.samples() - 1) as f64;
@@ -89,11 +88,11 @@ impl Plan {
 
     /// Filters both sinograms into samples on rays.
     #[inline(always)]
-    pub(super) fn filter(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
+    pub(super) fn filter<S: Simd>(&self, simd: S, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         for (at, (ray, (index, weight))) in self.rays.iter().zip(&self.projections).enumerate() {
             let rows = sinograms.map(|s| &s[index * self.columns..(index + 1) * self.columns]);
             let tiles = buffers.samples[at..].iter_mut().step_by(self.rays.len());
-            self.lines.run(&mut buffers.lines, rows, *weight, ray.flip, tiles);
+            self.lines.run(simd, &mut buffers.lines, rows, *weight, ray.flip, tiles);
         }
     }
 }

@@ -1,237 +1,249 @@
 //! First half of `exact` mode: filtering a projection, and its spectrum as samples for the grid.
 //!
-//! Two projections (the same angle of two slices) travel as the real and imaginary part of one complex line:
-//! 1. linear convolution with the band-limited filter, at a length at which nothing wraps around;
-//! 2. columns added at the sides by edge padding are never computed with: a constant continuation adds its end value
-//!    times a response known beforehand;
-//! 3. what lies outside the wanted pixels is faded out and the line cut to little more than the field of view, so that
-//!    the grid takes only half as many samples as the convolution needed. On the way the line is resampled a few per cent
-//!    finer: fading widens the spectrum, which would else fold back at Nyquist and disturb the finest detail;
-//! 4. the spectrum of what is left, moved to the rotation axis, is handed on.
+//! Two projections (the same angle of two slices) travel as the real and imaginary part of one complex line, little
+//! longer than the field of view. One transform gives its spectrum, which is multiplied with the filter's and moved to
+//! the rotation axis. What the shortness of the line does to the result is put right by a few moments of the
+//! projection ([`super::wrap`]); columns added at the sides by edge padding are never computed with.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use rustfft::num_complex::{Complex, Complex32, Complex64};
-use rustfft::{Fft, FftNum, FftPlanner};
+use pulp::Simd;
+use rustfft::num_complex::{Complex32, Complex64};
+use rustfft::{Fft, FftPlanner};
 
 use super::bands::{TILE, Tile};
+use super::wrap::{NODES, Stretch, response};
 use super::{GridrecOptions, Padding};
-use crate::fft::good_length;
-use crate::filter::real_space;
 
 /// One frequency of two slices: their combined spectrum at +j (re, im) and at −j (re, im).
 pub(crate) type Sample = [f32; 4];
 
-/// Columns beyond the wanted radius that are kept as they are, and over which the line then fades to nothing.
-const KEEP: usize = 4;
-const FADE: usize = 36;
-/// Least factor by which the line is resampled finer.
-const FINER: f64 = 1.05;
-
-/// Convolution length up to which a line is made four times as long as its filter needs.
-const LONG_ENOUGH: usize = 4096;
+/// Pixels beyond the wanted radius that are still exact.
+const KEEP: f64 = 2.0;
+/// Length up to which a line is made three times as long as its longest lag.
+const LONG_ENOUGH: usize = 1024;
+/// Frequencies whose corrections are summed at a time.
+const BLOCK: usize = 16;
 
 /// Plan of the per-projection work.
 pub(crate) struct Lines {
     columns: usize,
-    /// Length of the convolution, and its filter's spectrum, 0 to Nyquist.
-    long: usize,
-    spectrum: Vec<f32>,
+    length: usize,
     forward: Arc<dyn Fft<f32>>,
-    /// Length of the same line after resampling, long / fine columns apart.
-    fine: usize,
-    backward: Arc<dyn Fft<f32>>,
-    /// Index of the first value kept (may be negative) and the window over the kept ones.
-    first: isize,
-    window: Vec<f32>,
-    /// Tails of the interpolation that the line's period cuts off.
-    tails: Option<Tails>,
-    /// What a unit end value adds to the kept values when it continues to the left, and to the right.
-    edges: Option<[Vec<f32>; 2]>,
-    /// Length of the kept line.
-    short: usize,
-    resample: Arc<dyn Fft<f32>>,
-    /// Shift of the first kept value to the rotation axis, with the transform's amplitude; j = 0..=short/2.
+    /// Filter, amplitude and shift to the rotation axis; j = 0..=length/2.
     phase: Vec<Complex32>,
+    /// Share of each column in each moment.
+    shares: Vec<[f32; NODES]>,
+    /// What the plain and the alternating moments add.
+    corrections: Vec<Correction>,
+    /// What a unit end value adds to each frequency when it continues to the left, and to the right.
+    edges: Option<[Vec<Complex32>; 2]>,
+    count: usize,
+}
+
+/// What moments add to the frequencies from `first`: (block, node, part, frequency in the block).
+struct Correction {
+    first: usize,
+    factors: Vec<[[[f32; BLOCK]; 2]; NODES]>,
+}
+
+impl Correction {
+    fn new(first: usize, amplitude: f64, spectra: &[Vec<Complex64>]) -> Self {
+        let count = spectra.first().map_or(0, Vec::len);
+        let factors = (0..count.div_ceil(BLOCK))
+            .map(|block| {
+                let value = |k: usize, j: usize| {
+                    spectra[k].get(block * BLOCK + j).map_or(Complex64::default(), |v| v * amplitude)
+                };
+                std::array::from_fn(|k| {
+                    [
+                        std::array::from_fn(|j| value(k, j).re as f32),
+                        std::array::from_fn(|j| value(k, j).im as f32),
+                    ]
+                })
+            })
+            .collect();
+        Self { first, factors }
+    }
+
+    /// Adds to the sums at +j (first) and −j of each frequency.
+    #[inline(always)]
+    fn add<S: Simd>(&self, simd: S, moments: &[[f32; NODES]; 2], sums: &mut [[Complex32; 2]]) {
+        let blocks =
+            self.factors.iter().zip(sums.get_mut(self.first..).unwrap_or_default().chunks_mut(BLOCK));
+        for (factors, sums) in blocks {
+            let mut total = [[[0.0f32; BLOCK]; 2]; 2];
+            for lane in 0..BLOCK / S::F32_LANES {
+                let mut sum = [[simd.splat_f32s(0.0); 2]; 2];
+                for (k, factor) in factors.iter().enumerate() {
+                    for part in 0..2 {
+                        let factor = S::as_simd_f32s(&factor[part]).0[lane];
+                        for slice in 0..2 {
+                            let moment = simd.splat_f32s(moments[slice][k]);
+                            sum[slice][part] = simd.mul_add_e_f32s(moment, factor, sum[slice][part]);
+                        }
+                    }
+                }
+                for (total, sum) in total.as_flattened_mut().iter_mut().zip(sum.as_flattened()) {
+                    S::as_mut_simd_f32s(total).0[lane] = *sum;
+                }
+            }
+            // Moments are a + ib; times c + id at +j, and times c − id at −j.
+            for (j, [plus, minus]) in sums.iter_mut().enumerate() {
+                let [[ac, ad], [bc, bd]] = total.map(|parts| parts.map(|part| part[j]));
+                *plus += Complex32::new(ac - bd, ad + bc);
+                *minus += Complex32::new(ac + bd, bc - ad);
+            }
+        }
+    }
+}
+
+/// Moments of even and odd columns of both slices: (parity, slice, node).
+#[inline(always)]
+fn moments<S: Simd>(simd: S, line: &[Complex32], shares: &[[f32; NODES]]) -> [[[f32; NODES]; 2]; 2] {
+    let mut moments = [[[0.0f32; NODES]; 2]; 2];
+    for lane in 0..NODES / S::F32_LANES {
+        let mut sum = [[simd.splat_f32s(0.0); 2]; 2];
+        let even_and_odd = line.chunks(2).zip(shares.chunks(2));
+        for (values, shares) in even_and_odd {
+            for (parity, (value, shares)) in values.iter().zip(shares).enumerate() {
+                let share = S::as_simd_f32s(shares).0[lane];
+                let [a, b] = &mut sum[parity];
+                *a = simd.mul_add_e_f32s(simd.splat_f32s(value.re), share, *a);
+                *b = simd.mul_add_e_f32s(simd.splat_f32s(value.im), share, *b);
+            }
+        }
+        for (moments, sum) in moments.as_flattened_mut().iter_mut().zip(sum.as_flattened()) {
+            S::as_mut_simd_f32s(moments).0[lane] = *sum;
+        }
+    }
+    moments
 }
 
 /// Buffers of one thread.
 pub(crate) struct LineBuffers {
-    long: Vec<Complex32>,
-    fine: Vec<Complex32>,
-    short: Vec<Complex32>,
+    line: Vec<Complex32>,
     scratch: Vec<Complex32>,
+    /// What is added to each frequency, at +j and −j.
+    sums: Vec<[Complex32; 2]>,
+}
+
+/// The next multiple of 64 (and of little else) whose transforms are quick: a power of two times 8 to 14.
+pub(crate) fn quick_length(minimum: usize) -> usize {
+    let mut power = 8;
+    loop {
+        for factor in [8, 9, 10, 11, 12, 14] {
+            if factor * power >= minimum {
+                return factor * power;
+            }
+        }
+        power *= 2;
+    }
 }
 
 impl Lines {
     /// `radius`: largest distance from the axis of a pixel that is wanted.
     pub(crate) fn new(options: &GridrecOptions, radius: f64) -> Self {
-        let columns = options.columns;
-        let center = options.center;
-        let margin = radius + (KEEP + FADE) as f64;
-        let (start, end) = ((center - margin).floor() as isize, (center + margin).ceil() as isize);
-        // Largest lag from any detector column to any kept one; the filter has no other lags.
-        let reach = end.unsigned_abs().max((columns as isize - 1 - start).unsigned_abs()).max(columns) + 2;
-        // Twice the reach is enough for the filter. At small sizes a longer line costs nothing that matters.
-        let shortest = 2 * reach + 1;
-        let long = good_length(shortest.max((4 * shortest).min(LONG_ENOUGH)), 4);
-        let fine = good_length((long as f64 * FINER).ceil() as usize, 4);
-        let pitch = long as f64 / fine as f64;
-        let first = (start as f64 / pitch).floor() as isize;
-        let kept = ((end as f64 / pitch).ceil() as isize + 1 - first).max(1) as usize;
-        let short = good_length(kept, 4);
-        let window = (0..kept)
-            .map(|i| {
-                let beyond = ((first + i as isize) as f64 * pitch - center).abs() - radius - KEEP as f64;
-                let share = (beyond / FADE as f64).clamp(0.0, 1.0);
-                (0.5 * PI * share).cos().powi(2) as f32
-            })
-            .collect();
+        let (columns, center, filter) = (options.columns, options.center, &options.filter);
+        let low = (center - radius - KEEP).floor() as isize;
+        let high = (center + radius + KEEP).ceil() as isize;
+        let lag = high.unsigned_abs().max((columns as isize - 1 - low).unsigned_abs()).max(columns);
+        let wanted = (high - low + 1) as usize;
+        let shortest = (wanted * 17 / 16).max(lag * 35 / 32).max((3 * lag).min(LONG_ENOUGH));
+        let length = quick_length(shortest);
+        let stretch = Stretch { columns, low, high, center, length };
 
-        let pad = if let Padding::Edge(pad) = options.padding { pad } else { 0 };
-        let filter = real_space(&options.filter, reach + pad);
-        let spectrum = spectrum(&filter[..=reach], long);
-        let edges = (pad > 0).then(|| {
-            // The continuations, filtered and resampled as the data are, on a line long enough for them.
-            let copies = (2 * (reach + pad) + columns + 2 * pad).div_ceil(long) + 1;
-            let (long, fine) = (copies * long, copies * fine);
-            let spectrum = self::spectrum(&filter, long);
-            let runs = [-(pad as isize)..0, columns as isize..(columns + pad) as isize];
-            runs.map(|run| {
-                let mut line = vec![Complex64::default(); long];
-                for column in run {
-                    line[column.rem_euclid(long as isize) as usize].re = 1.0;
-                }
-                let mut planner = FftPlanner::new();
-                planner.plan_fft_forward(long).process(&mut line);
-                let mut wide = vec![Complex64::default(); fine];
-                stretch(&line, &spectrum, &mut wide);
-                planner.plan_fft_inverse(fine).process(&mut wide);
-                (0..kept as isize)
-                    .map(|i| wide[(first + i).rem_euclid(fine as isize) as usize].re as f32)
-                    .collect()
-            })
-        });
-
-        let tails = Tails::new(
-            columns,
-            options.filter.at_nyquist(),
-            long,
-            (0..kept).map(|i| (first + i as isize) as f64 * pitch),
-        );
-        let phase = (0..=short / 2)
-            .map(|j| {
-                let turn = 2.0 * PI * j as f64 * (first as f64 - center / pitch) / short as f64;
-                // The Nyquist frequency is its own mirror image: half to each side.
-                let share = if j == short / 2 { 0.5 } else { 1.0 };
-                let amplitude = share / short as f64;
-                Complex32::new((amplitude * turn.cos()) as f32, (amplitude * turn.sin()) as f32)
-            })
-            .collect();
-        let mut planner = FftPlanner::new();
-        Self {
-            columns,
-            long,
-            spectrum: spectrum.iter().map(|v| *v as f32).collect(),
-            forward: planner.plan_fft_forward(long),
-            fine,
-            backward: planner.plan_fft_inverse(fine),
-            first,
-            window,
-            tails,
-            edges,
-            short,
-            resample: planner.plan_fft_inverse(short),
-            phase,
+        let nyquist = length / 2;
+        let end = response(filter, 0.5);
+        let amplitude = 1.0 / length as f64;
+        let mut corrections = vec![Correction::new(0, amplitude, &stretch.plain(filter))];
+        let mut count = nyquist + 1;
+        if end.abs() > 1e-3 {
+            let spread = stretch.spread();
+            corrections.push(Correction::new(nyquist - spread, amplitude, &stretch.alternating(filter)));
+            count += spread;
         }
+        let edges = match options.padding {
+            Padding::Edge(pad) if pad > 0 => Some(stretch.edges(filter, pad, count).map(|edge| {
+                edge.iter().map(|v| v * amplitude).map(|v| Complex32::new(v.re as f32, v.im as f32)).collect()
+            })),
+            _ => None,
+        };
+        let phase = (0..=nyquist)
+            .map(|j| {
+                let turn = -2.0 * PI * j as f64 * center / length as f64;
+                // The Nyquist frequency is its own mirror image: half to each side.
+                let share = if j == nyquist { 0.5 } else { 1.0 };
+                let value = response(filter, j as f64 / length as f64) * share * amplitude;
+                Complex32::new((value * turn.cos()) as f32, (value * turn.sin()) as f32)
+            })
+            .collect();
+        let forward = FftPlanner::new().plan_fft_inverse(length);
+        let shares = stretch.shares();
+        Self { columns, length, forward, phase, shares, corrections, edges, count }
     }
 
     /// Distance of two samples in cycles per pixel.
     pub(crate) fn frequency_step(&self) -> f64 {
-        self.fine as f64 / (self.long as f64 * self.short as f64)
+        1.0 / self.length as f64
     }
 
     /// Samples per projection: frequencies from 0 to a little beyond Nyquist.
     pub(crate) fn samples(&self) -> usize {
-        self.short / 2 + 1
+        self.count
     }
 
-    fn scratch_len(&self) -> usize {
-        let lengths = [&self.forward, &self.backward, &self.resample].map(|f| f.get_inplace_scratch_len());
-        lengths.into_iter().max().unwrap_or(0)
+    fn sums_len(&self) -> usize {
+        self.count.next_multiple_of(TILE)
     }
 
     pub(crate) fn buffers(&self) -> LineBuffers {
         LineBuffers {
-            long: vec![Complex32::default(); self.long],
-            fine: vec![Complex32::default(); self.fine],
-            short: vec![Complex32::default(); self.short],
-            scratch: vec![Complex32::default(); self.scratch_len()],
+            line: vec![Complex32::default(); self.length],
+            scratch: vec![Complex32::default(); self.forward.get_inplace_scratch_len()],
+            sums: vec![[Complex32::default(); 2]; self.sums_len()],
         }
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        (self.long + self.fine + self.short + self.scratch_len()) * size_of::<Complex32>()
+        (self.length + self.forward.get_inplace_scratch_len() + 2 * self.sums_len()) * size_of::<Complex32>()
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
-        self.long * 20
-            + self.short * 24
-            + self.window.len() * 12
-            + self.tails.as_ref().map_or(0, |t| 16 * (t.moments.len() + t.basis.len()))
+        let corrections: usize = self.corrections.iter().map(|c| c.factors.len()).sum();
+        self.length * 32 + self.shares.len() * 4 * NODES + corrections * BLOCK * NODES * 8
     }
 
     /// Turns one projection of two slices into samples, times `weight`; `flip` exchanges the two half axes.
     #[inline(always)]
-    pub(crate) fn run<'a>(
+    pub(crate) fn run<'a, S: Simd>(
         &self,
+        simd: S,
         buffers: &mut LineBuffers,
         rows: [&[f32]; 2],
         weight: f32,
         flip: bool,
         tiles: impl Iterator<Item = &'a mut Tile>,
     ) {
-        let long = &mut buffers.long[..];
-        let n = self.columns;
-        for (value, (a, b)) in long.iter_mut().zip(rows[0].iter().zip(rows[1])) {
-            *value = Complex32::new(*a, *b);
+        let LineBuffers { line, scratch, sums } = buffers;
+        let (n, length) = (self.columns, self.length);
+        for (value, (a, b)) in line.iter_mut().zip(rows[0].iter().zip(rows[1])) {
+            *value = Complex32::new(a * weight, b * weight);
         }
-        long[n..].fill(Complex32::default());
-        self.forward.process_with_scratch(long, &mut buffers.scratch);
-        let fine = &mut buffers.fine[..];
-        stretch(long, &self.spectrum, fine);
-        self.backward.process_with_scratch(fine, &mut buffers.scratch);
+        line[n..].fill(Complex32::default());
+        self.put_right(simd, line, sums);
+        self.forward.process_with_scratch(line, scratch);
 
-        let short = &mut buffers.short[..];
-        let kept = self.window.len();
-        // What lies before column 0 sits at the end of the wrapped line.
-        let wrapped = self.first.rem_euclid(self.fine as isize) as usize;
-        let head = kept.min(self.fine - wrapped);
-        short[..head].copy_from_slice(&fine[wrapped..wrapped + head]);
-        short[head..kept].copy_from_slice(&fine[..kept - head]);
-        short[kept..].fill(Complex32::default());
-        if let Some(tails) = &self.tails {
-            tails.add(rows, short);
-        }
-        if let Some([left, right]) = &self.edges {
-            let ends = [0, n - 1].map(|i| Complex32::new(rows[0][i], rows[1][i]));
-            for (value, (l, r)) in short.iter_mut().zip(left.iter().zip(right)) {
-                *value += ends[0] * *l + ends[1] * *r;
-            }
-        }
-        for (value, factor) in short.iter_mut().zip(&self.window) {
-            *value = Complex32::new(value.re * factor, value.im * factor);
-        }
-        self.resample.process_with_scratch(short, &mut buffers.scratch);
-
-        let length = self.short;
-        for ((tile, phases), first) in tiles.zip(self.phase.chunks(TILE)).zip((0..).step_by(TILE)) {
-            for (k, (sample, phase)) in tile.iter_mut().zip(phases).enumerate() {
+        let sums = sums.chunks_exact(TILE);
+        for ((tile, sums), first) in tiles.zip(sums).zip((0..).step_by(TILE)) {
+            for (k, (sample, [plus, minus])) in tile.iter_mut().zip(sums).enumerate() {
+                let (mut plus, mut minus) = (*plus, *minus);
                 let j = first + k;
-                let phase = Complex32::new(phase.re * weight, phase.im * weight);
-                let plus = short[j] * phase;
-                let minus = short[if j == 0 { 0 } else { length - j }] * phase.conj();
+                if let Some(phase) = self.phase.get(j) {
+                    plus += line[j] * phase;
+                    minus += line[if j == 0 { 0 } else { length - j }] * phase.conj();
+                }
                 *sample = if flip {
                     [minus.re, minus.im, plus.re, plus.im]
                 } else {
@@ -240,101 +252,25 @@ impl Lines {
             }
         }
     }
-}
 
-/// What periodic interpolation leaves out of the finest detail.
-///
-/// Between the columns a line is interpolated by continuing its spectrum with zeros. On a line of N columns that is
-/// interpolation with sin(πx) cot(πx/N)/N instead of sin(πx)/(πx), and for detail at the Nyquist frequency, where a filter
-/// like the bare ramp is largest, the difference is seen: 4e-4 of white noise at 2560 columns. It expands in powers of
-/// x/N, (π/N²)(x/3 + (π/N)² x³/45 + ...) sin(πx), and with x = s − i in moments of the alternating sum of the columns i.
-struct Tails {
-    /// Weights of the columns for moments 0 to 3.
-    moments: Vec<[f32; 4]>,
-    /// What each moment adds to each kept value.
-    basis: Vec<[f32; 4]>,
-}
-
-impl Tails {
-    /// `response`: the filter at Nyquist; `positions`: columns at which values are kept.
-    fn new(
-        columns: usize,
-        response: f64,
-        period: usize,
-        positions: impl Iterator<Item = f64>,
-    ) -> Option<Self> {
-        if response < 0.05 {
-            return None;
-        }
-        let middle = (columns / 2) as f64;
-        let scale = PI / period as f64;
-        let (linear, cubic) = (scale / 3.0 / period as f64, scale.powi(3) / 45.0 / period as f64);
-        // Distances in units of the half width, so that no moment outgrows f32.
-        let unit = middle.max(1.0);
-        let moments = (0..columns)
-            .map(|i| {
-                let sign = if i % 2 == 0 { response } else { -response };
-                let v = (i as f64 - middle) / unit;
-                [sign, sign * v, sign * v * v, sign * v * v * v].map(|w| w as f32)
-            })
-            .collect();
-        let basis = positions
-            .map(|s| {
-                let u = (s - middle) / unit;
-                let (a, b) = (linear * unit * (PI * s).sin(), cubic * unit.powi(3) * (PI * s).sin());
-                [a * u + b * u.powi(3), -a - 3.0 * b * u * u, 3.0 * b * u, -b].map(|w| w as f32)
-            })
-            .collect();
-        Some(Self { moments, basis })
-    }
-
+    /// Fills `sums` with what the wrapped tails and the padding add.
     #[inline(always)]
-    fn add(&self, rows: [&[f32]; 2], line: &mut [Complex32]) {
-        // Eight lanes: the four moments of either slice.
-        let mut sums = [0.0f32; 8];
-        for ((a, b), weights) in rows[0].iter().zip(rows[1]).zip(&self.moments) {
-            for k in 0..4 {
-                sums[k] += a * weights[k];
-                sums[k + 4] += b * weights[k];
+    fn put_right<S: Simd>(&self, simd: S, line: &[Complex32], sums: &mut [[Complex32; 2]]) {
+        let n = self.columns;
+        if let Some([left, right]) = &self.edges {
+            let (first, last) = (line[0], line[n - 1]);
+            for ([plus, minus], (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
+                *plus = first * left + last * right;
+                *minus = first * left.conj() + last * right.conj();
             }
+        } else {
+            sums.fill([Complex32::default(); 2]);
         }
-        for (value, basis) in line.iter_mut().zip(&self.basis) {
-            let (mut re, mut im) = (0.0, 0.0);
-            for k in 0..4 {
-                re += basis[k] * sums[k];
-                im += basis[k] * sums[k + 4];
-            }
-            *value += Complex32::new(re, im);
+        // The plain moments are the sum of those of even and odd columns, the alternating ones the difference.
+        let [even, odd] = moments(simd, &line[..n], &self.shares);
+        for (correction, sign) in self.corrections.iter().zip([1.0, -1.0]) {
+            let moments = [0, 1].map(|slice| std::array::from_fn(|k| even[slice][k] + sign * odd[slice][k]));
+            correction.add(simd, &moments, sums);
         }
     }
-}
-
-/// Spectrum of a symmetric filter, 0 to Nyquist, with the amplitude of the two transforms of a line of `length`.
-fn spectrum(filter: &[f64], length: usize) -> Vec<f64> {
-    let mut line = vec![Complex64::default(); length];
-    for (lag, value) in filter.iter().enumerate() {
-        line[lag].re = *value;
-        line[(length - lag) % length].re = *value;
-    }
-    FftPlanner::new().plan_fft_forward(length).process(&mut line);
-    line[..=length / 2].iter().map(|c| c.re / length as f64).collect()
-}
-
-/// Multiplies a spectrum with a real symmetric one and continues it with zeros to the length of `wide`.
-#[inline(always)]
-fn stretch<T: FftNum>(line: &[Complex<T>], factors: &[T], wide: &mut [Complex<T>]) {
-    let (half, from, to) = (line.len() / 2, line.len(), wide.len());
-    for ((value, source), factor) in wide.iter_mut().zip(&line[..half]).zip(factors) {
-        *value = *source * *factor;
-    }
-    wide[half..=to - half].fill(Complex::new(T::zero(), T::zero()));
-    for ((value, source), factor) in
-        wide[to - half + 1..].iter_mut().zip(&line[from - half + 1..]).zip(factors[1..half].iter().rev())
-    {
-        *value = *source * *factor;
-    }
-    // The Nyquist frequency belongs half to each side.
-    let two = T::one() + T::one();
-    wide[half] = line[half] * (factors[half] / two);
-    wide[to - half] = wide[half];
 }

@@ -10,6 +10,7 @@ mod frame;
 mod inverse;
 mod lines;
 mod tomopy;
+mod wrap;
 
 pub use crate::filter::{Filter, Window};
 
@@ -324,7 +325,7 @@ impl WithSimd for Pair<'_> {
         let Workspace { engine, inverse, .. } = self.workspace;
         match (&self.plan.engine, engine) {
             (Engine::Exact(plan), EngineBuffers::Exact(buffers)) => {
-                plan.filter(buffers, self.sinograms);
+                plan.filter(simd, buffers, self.sinograms);
                 self.plan.inverse.run(simd, inverse, &mut exact::Plane { plan, buffers }, self.images);
             }
             (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) => {

@@ -4,6 +4,19 @@
 
 use std::path::{Path, PathBuf};
 
+/// Every set of instructions that this processor can run, the portable one first.
+pub fn paths() -> Vec<pulp::Arch> {
+    let mut paths = vec![pulp::Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    {
+        paths.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        paths.extend(pulp::x86::V4::try_new().map(pulp::Arch::V4));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    paths.push(pulp::Arch::new());
+    paths
+}
+
 /// The folder of reference data, or None (and a printed line) where a clone has none.
 pub fn shared(folder: &str) -> Option<PathBuf> {
     let root = match std::env::var_os("BEAMRAIL_SHARED") {
