@@ -33,6 +33,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
+use crate::context::join_all;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::failure::Failure;
@@ -93,6 +94,9 @@ impl Faults for OneStep {
     }
 }
 
+/// Writes next to an act that must happen once: tried whatever the stride.
+const ACTS: [&str; 5] = ["intend", "acted", "sub-run", "start-run", "send"];
+
 /// The time between a crash and the next worker: longer than any lease.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -107,7 +111,7 @@ impl Harness {
         Harness { new, registry: Box::new(registry), outcome: Box::new(outcome), stride: 1 }
     }
 
-    /// Only every so-manieth journal point: a sample for every day.
+    /// Only every so-manieth journal point, and those around acts that must happen once: a sample for every day.
     #[must_use]
     pub fn stride(mut self, stride: u64) -> Self {
         self.stride = stride.max(1);
@@ -131,6 +135,7 @@ impl Harness {
         keys.sort();
         keys.dedup();
         report.steps = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        let mut trials: Vec<(String, Arc<dyn Faults>, Option<u64>)> = Vec::new();
         for key in keys {
             let failure = Failure::retryable("a fault of the harness").after(Duration::from_millis(1));
             let faults = [
@@ -141,13 +146,32 @@ impl Harness {
             ];
             for (name, fault, always) in faults {
                 let faults = OneStep { key: key.clone(), fault, always, played: false.into() };
-                let outcome = self.trial(Arc::new(faults), None).await;
-                report.judge(&format!("step {key} {name}"), &baseline, outcome);
+                trials.push((format!("step {key} {name}"), Arc::new(faults), None));
             }
         }
-        for point in (1..=report.points).step_by(usize::try_from(self.stride).unwrap_or(1)) {
-            let outcome = self.trial(Arc::new(NoFaults), Some(point)).await;
-            report.judge(&format!("stopped dead at journal point {point}"), &baseline, outcome);
+        for (number, point) in (1..).zip(counter.points()) {
+            if ACTS.contains(&point.what) || number % self.stride == 0 {
+                let moment = if point.written { "after" } else { "before" };
+                let step = point.step.as_deref().unwrap_or("the run");
+                let name =
+                    format!("stopped dead at journal point {number}, {moment} {} of {step}", point.what);
+                trials.push((name, Arc::new(NoFaults), Some(number)));
+            }
+        }
+        // Side by side: a trial mostly waits for the disk.
+        let mut trials = trials.into_iter();
+        loop {
+            let some = trials.by_ref().take(8).map(|(name, faults, crash)| async move {
+                let outcome = self.trial(faults, crash).await;
+                Ok::<_, Failure>((name, outcome))
+            });
+            let some = join_all(some).await.unwrap_or_default();
+            if some.is_empty() {
+                break;
+            }
+            for (name, outcome) in some {
+                report.judge(&name, &baseline, outcome);
+            }
         }
         report
     }

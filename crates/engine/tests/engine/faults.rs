@@ -90,7 +90,7 @@ pub(crate) fn files(world: &Path) -> Value {
 
 #[tokio::test]
 async fn every_kind_of_step_under_every_fault() {
-    let stride = if std::env::var_os("BEAMRAIL_LONG").is_some() { 1 } else { 3 };
+    let stride = if std::env::var_os("BEAMRAIL_LONG").is_some() { 1 } else { 5 };
     let report = Harness::new(NewRun::of("all", json!({})), flows, files).stride(stride).try_all().await;
     println!("{report}");
     assert!(report.failures.is_empty(), "{report}");
