@@ -1,10 +1,11 @@
 //! Wall and CPU seconds by stage, added up over all threads without locks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use volume::Spent;
 
 /// A stage of the job whose time is accounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum Stage {
     Pictures,
     /// The raw file's digest (beside computing).
     Digest,
-    /// Reading the scan: waiting for it, beside computing. The CPU time of its own threads is in `other`.
+    /// Reading the scan, and waiting for it, beside computing; its own threads included.
     Read,
     /// Filters on whole projections and their spool.
     Spool,
@@ -27,9 +28,9 @@ pub enum Stage {
     Gridrec,
     /// Filters on slices, conversion to integers, histogram.
     Slice,
-    /// TIFF slices: encoding, digest, hand-over to the system.
+    /// TIFF slices: header and digest, and the threads that write them.
     Tiff,
-    /// OME-Zarr level 0 and lower levels: averaging, compression, digest, hand-over.
+    /// OME-Zarr level 0 and lower levels: averaging, compression, digest, and the threads that write.
     Zarr,
     /// Waiting for the disk to have it all (on the sync thread, beside computing).
     Sync,
@@ -44,8 +45,7 @@ const NAMES: [&str; 12] = [
 /// The clocks of all stages.
 #[derive(Debug, Default)]
 pub struct Clocks {
-    cpu: [AtomicU64; NAMES.len()],
-    busy: [AtomicU64; NAMES.len()],
+    stages: [Arc<Spent>; NAMES.len()],
 }
 
 /// One line of the stage table.
@@ -59,11 +59,6 @@ pub struct StageTime {
     pub busy_s: f64,
 }
 
-fn thread_cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// CPU seconds of the whole process so far.
 pub fn process_cpu_s() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -74,11 +69,12 @@ impl Clocks {
     /// Runs `work`, adding its time to `stage`. Work that hands over to other threads (rayon) is counted
     /// on this thread only; see [`Clocks::time_all`].
     pub fn time<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
-        let (cpu, wall) = (thread_cpu_ns(), Instant::now());
-        let result = work();
-        self.cpu[stage as usize].fetch_add(thread_cpu_ns().saturating_sub(cpu), Ordering::Relaxed);
-        self.busy[stage as usize].fetch_add(wall.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        result
+        self.spent(stage).time(work)
+    }
+
+    /// The clock of one stage, for threads that keep their own.
+    pub fn spent(&self, stage: Stage) -> &Arc<Spent> {
+        &self.stages[stage as usize]
     }
 
     /// Like [`Clocks::time`] for work that uses every thread while nothing else computes: CPU time of the
@@ -87,21 +83,19 @@ impl Clocks {
         let (cpu, wall) = (process_cpu_s(), Instant::now());
         let result = work();
         let spent = ((process_cpu_s() - cpu).max(0.0) * 1e9) as u64;
-        self.cpu[stage as usize].fetch_add(spent, Ordering::Relaxed);
-        self.busy[stage as usize].fetch_add(wall.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.spent(stage).add(spent, wall.elapsed().as_nanos() as u64);
         result
     }
 
     /// The table, stages that took no time left out. `cpu_s` are the CPU seconds of the process in the same
-    /// span: what no stage accounts for (reading on other threads, opening, journals) becomes `other`.
+    /// span: what no stage accounts for (opening, journals) becomes `other`.
     pub fn table(&self, cpu_s: f64) -> Vec<StageTime> {
         let mut lines: Vec<StageTime> = NAMES
             .iter()
             .enumerate()
-            .map(|(index, name)| StageTime {
-                stage: (*name).to_owned(),
-                cpu_s: self.cpu[index].load(Ordering::Relaxed) as f64 * 1e-9,
-                busy_s: self.busy[index].load(Ordering::Relaxed) as f64 * 1e-9,
+            .map(|(index, name)| {
+                let (cpu_s, busy_s) = self.stages[index].seconds();
+                StageTime { stage: (*name).to_owned(), cpu_s, busy_s }
             })
             .filter(|line| line.cpu_s + line.busy_s > 0.0)
             .collect();

@@ -347,17 +347,20 @@ fn reconstruct(
     context.stage("reconstruct", format!("reconstructing {slices} slices of {0} × {0}", plan.slice_columns));
     let pipeline = Pipeline {
         plan,
+        spec: outputs::spec(plan, &context.paths.name(), None),
         source: &prepared.source,
         chain,
         tiff: writers.tiff.as_ref(),
         zarr: writers.zarr.as_ref(),
         pool: &context.pool,
+        layout,
+        queue: volume::WriteQueue::new(context.paths.folder.clone(), layout.writers)?,
         clocks: &context.clocks,
         stop: context.stop,
         folder: &context.paths.folder,
     };
     let meter = Meter::new(context.observer, "reconstruct", slices);
-    pipeline.run(slabs, &|slab| done.contains(&slab), layout.unit_rows, journal, &meter)
+    pipeline.run(slabs, &|slab| done.contains(&slab), journal, &meter)
 }
 
 /// Divides the memory budget for this scan.

@@ -38,6 +38,7 @@ pub mod progress;
 mod quick;
 pub mod recipe;
 pub mod report;
+mod slab;
 mod source;
 mod spool;
 mod units;

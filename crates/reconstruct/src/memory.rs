@@ -54,7 +54,7 @@ pub fn human_bytes(bytes: u64) -> String {
 pub struct Demand {
     /// One detector row of all projections as it is read, with what belongs to it (flats, darks).
     pub input_row: u64,
-    /// One slice of the result as float32.
+    /// One slice of the result as stored, with its file's header.
     pub slice: u64,
     /// Slices in one slab of output (32, or fewer for a thinner volume).
     pub slab_rows: u64,
@@ -62,49 +62,75 @@ pub struct Demand {
     pub pyramid: u64,
     /// Scratch of one worker thread.
     pub workspace: u64,
-    /// Tables shared by all threads.
+    /// Tables and buffers shared by all threads.
     pub shared: u64,
-    /// Encoded chunks in flight, per worker thread.
-    pub encode: u64,
+    /// One encoded chunk on its way to the disk.
+    pub chunk: u64,
 }
 
 /// How the budget is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Detector rows per read; two reads are in memory at once (one computed, one coming in).
+    /// Detector rows per read.
     pub unit_rows: usize,
+    /// Reads that are in memory at once: those computed, and one coming in.
+    pub blocks: usize,
     /// Worker threads.
     pub threads: usize,
+    /// Buffers for slices: a slab, and some to go on with while it is encoded.
+    pub slices: usize,
+    /// Buffers for encoded chunks.
+    pub encoders: usize,
+    /// Threads that write.
+    pub writers: usize,
     /// Expected peak in bytes.
     pub peak: u64,
 }
 
-/// Divides `budget` bytes: the output slab first, then as many rows per read as fit (32, 16, ... 2),
-/// then as many of the `threads` as fit.
-pub fn plan(budget: u64, threads: usize, demand: &Demand) -> Result<Layout> {
-    let fixed = OVERHEAD + demand.slice * demand.slab_rows + demand.pyramid + demand.shared;
-    let peak = |rows: u64, threads: u64| {
-        fixed + 2 * rows * demand.input_row + threads * (demand.workspace.max(demand.encode))
-    };
-    // More threads than row pairs in a read would idle, so small reads go with fewer workspaces in use.
-    for count in (1..=threads as u64).rev() {
-        for rows in [32u64, 16, 8, 4, 2] {
-            if peak(rows, count) <= budget && (rows / 2 >= count || rows == 32) {
-                return Ok(Layout {
-                    unit_rows: rows as usize,
-                    threads: count as usize,
-                    peak: peak(rows, count),
-                });
-            }
+impl Layout {
+    fn new(rows: u64, threads: u64, spare: u64, demand: &Demand) -> Self {
+        // Each worker has a pair in work and one to go on with.
+        let blocks = 1 + (4 * threads).div_ceil(rows).clamp(1, 16);
+        let slices = demand.slab_rows + spare;
+        let writers = threads.clamp(2, 8);
+        // One for each thread that fills it or writes it, and as many again in between.
+        let encoders = threads + 2 * writers;
+        let peak = OVERHEAD
+            + demand.pyramid
+            + demand.shared
+            + slices * demand.slice
+            + blocks * rows * demand.input_row
+            + threads * demand.workspace
+            + encoders * demand.chunk;
+        Self {
+            unit_rows: rows as usize,
+            blocks: blocks as usize,
+            threads: threads as usize,
+            slices: slices as usize,
+            encoders: encoders as usize,
+            writers: writers as usize,
+            peak,
         }
     }
-    if peak(2, 1) <= budget {
-        return Ok(Layout { unit_rows: 2, threads: 1, peak: peak(2, 1) });
+}
+
+/// Divides `budget` bytes: as many of the `threads` as fit, then slices beside the output slab that let
+/// computing go on while it is encoded, then as many rows per read as fit (32, 16, ... 2).
+pub fn plan(budget: u64, threads: usize, demand: &Demand) -> Result<Layout> {
+    for count in (1..=threads as u64).rev() {
+        for spare in [2 * count, count.next_multiple_of(2), 0] {
+            for rows in [32u64, 16, 8, 4, 2] {
+                let layout = Layout::new(rows, count, spare, demand);
+                if layout.peak <= budget {
+                    return Ok(layout);
+                }
+            }
+        }
     }
     Err(Error::Usage(format!(
         "--memory {} is too little for this scan: at least {} is needed (a slab of {} slices of the result, and two rows of all projections)",
         human_bytes(budget),
-        human_bytes(peak(2, 1)),
+        human_bytes(Layout::new(2, 1, 0, demand).peak),
         demand.slab_rows
     )))
 }
@@ -133,11 +159,12 @@ mod tests {
             pyramid: 2560 * 2560 * 4 * 32 / 3,
             workspace: 120 << 20,
             shared: 50 << 20,
-            encode: 20 << 20,
+            chunk: 8 << 20,
         };
         let layout = plan(2 << 30, 2, &demand).unwrap();
         assert_eq!(layout.threads, 2);
         assert!(layout.peak <= 2 << 30);
+        assert!(layout.slices > 32, "computing goes on while a slab is encoded");
         assert!(plan(1 << 30, 2, &demand).is_err());
         assert_eq!(plan(64 << 30, 8, &demand).unwrap().unit_rows, 32);
     }

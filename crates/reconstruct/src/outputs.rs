@@ -1,7 +1,7 @@
 //! The output side of a job: what the volume is, the writers, the room that all of it takes.
 
 use serde_json::json;
-use volume::{Compression, OmeVersion, OmeZarr, Scaling, TiffStack, VolumeSpec};
+use volume::{Compression, OmeVersion, OmeZarr, Scaling, TiffStack, VolumeSpec, VoxelsRef};
 
 use crate::chain::Chain;
 use crate::job::Context;
@@ -118,26 +118,42 @@ pub fn available(folder: &std::path::Path) -> Result<u64> {
 
 /// What the job holds in memory.
 pub fn demand(source: &Source, plan: &Plan, chain: &Chain) -> Demand {
-    let slice = (plan.slice_columns * plan.slice_columns * 4) as u64;
-    let slab_rows = plan.slices().min(SLAB) as u64;
-    let stored = spec(plan, "", None).dtype.bytes() as u64;
+    let spec = spec(plan, "", None);
+    let voxels = spec.slice_voxels() as u64;
+    let stored = voxels * spec.dtype.bytes() as u64;
+    // Values that are not stored as they are have images of their own before.
+    let images = if spec.dtype == volume::DataType::F32 { 0 } else { 2 * voxels * 4 };
+    let (chunk, shards) = if plan.write.zarr { encode_bytes(plan, &spec) } else { (0, 0) };
     Demand {
         input_row: source.row_bytes(),
-        slice,
-        slab_rows,
+        // Header and a page's rounding.
+        slice: stored + 3 * volume::pages::PAGE as u64,
+        slab_rows: plan.slices().min(SLAB) as u64,
         // Each lower level holds one slab of 32 slices of a quarter of the area: 1/4 + 1/16 + ... = 1/3.
-        pyramid: if plan.write.zarr { slice / 4 * stored * SLAB as u64 / 3 } else { 0 },
-        workspace: chain.workspace_bytes(),
-        shared: chain.shared_bytes(),
-        encode: if plan.write.zarr { encode_bytes(plan) } else { 0 },
+        pyramid: if plan.write.zarr { stored / 4 * SLAB as u64 * 4 / 3 } else { 0 },
+        workspace: chain.workspace_bytes() + images,
+        shared: chain.shared_bytes() + shards,
+        chunk,
     }
 }
 
-/// Memory that a thread takes to encode what goes into one file: a chunk of 8 MiB and its compressed form,
-/// or a shard of 16 of them.
-fn encode_bytes(plan: &Plan) -> u64 {
+/// The voxels in a buffer of bytes.
+pub(crate) fn voxels(dtype: volume::DataType, bytes: &[u8]) -> VoxelsRef<'_> {
+    match dtype {
+        volume::DataType::F32 => VoxelsRef::F32(bytemuck::cast_slice(bytes)),
+        volume::DataType::U16 => VoxelsRef::U16(bytemuck::cast_slice(bytes)),
+        volume::DataType::U8 => VoxelsRef::U8(bytes),
+    }
+}
+
+/// Memory of one encoded chunk, and of the shards that are put together at once.
+fn encode_bytes(plan: &Plan, spec: &VolumeSpec) -> (u64, u64) {
+    let side = plan.slice_columns.next_multiple_of(256);
+    let voxel = spec.dtype.bytes() as u64;
+    let chunk = (SLAB * 256 * 256) as u64 * voxel;
     match plan.write.ome_zarr {
-        Version::V04 => 32 << 20,
-        Version::V05 => 192 << 20,
+        Version::V04 => (chunk.min((SLAB * side * side) as u64 * voxel) + (64 << 10), 0),
+        // Two shards of 4 × 4 chunks, encoded, and what one write gathers.
+        Version::V05 => (0, 2 * (chunk * 16).min((SLAB * side * side) as u64 * voxel) + (4 << 20)),
     }
 }

@@ -1,28 +1,39 @@
-//! The streaming loop: a reader thread brings the next rows while all cores reconstruct the ones
-//! before, slabs go to disk as they become complete, and a sync thread waits for the disk and journals
-//! them. Every hand-over is a bounded queue, so memory stays what the plan says.
+//! The streaming loop. A reader thread brings the next rows; the calling thread hands out pairs of rows to
+//! the workers; each slice is written from the memory it was made in. A thread that only waits gives every
+//! slab that is complete to the workers as chunks to encode, and another makes it durable and journals it.
+//!
+//! Nothing in between waits for a block or a slab to end: pairs of the next slab are computed while the
+//! last chunks of the one before are encoded and written. What bounds the memory is the number of buffers:
+//! [`Block`]s of rows, slices and encoded chunks go round, and whoever needs one waits for it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rayon::prelude::*;
-use volume::{FileRecord, Histogram, OmeZarr, Pyramid, TiffStack};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rayon::Scope;
+use volume::{
+    Batch, FileRecord, OmeZarr, PagePool, Pooled, Pyramid, Sink, TiffStack, VolumeSpec, WriteQueue,
+};
 
 use crate::chain::{Chain, Workspace};
 use crate::clocks::{Clocks, Stage};
 use crate::journal::{Journal, SlabRecord};
-use crate::plan::{Plan, SLAB};
+use crate::memory::Layout;
+use crate::plan::Plan;
 use crate::progress::{Meter, Stop};
-use crate::report::Quality;
+use crate::slab::{Complete, Slab, SliceParts};
 use crate::source::{Block, Source};
-use crate::units::{Unit, units};
-use crate::{Error, Result};
+use crate::units::{Pair, Unit, units};
+use crate::{Error, Result, outputs};
 
 /// Everything the loop works with.
 pub struct Pipeline<'a> {
     /// The plan.
     pub plan: &'a Plan,
+    /// What the volume is.
+    pub spec: VolumeSpec,
     /// Where projections come from.
     pub source: &'a Source,
     /// What is done to them.
@@ -33,6 +44,10 @@ pub struct Pipeline<'a> {
     pub zarr: Option<&'a OmeZarr>,
     /// Worker threads.
     pub pool: &'a rayon::ThreadPool,
+    /// Buffers.
+    pub layout: Layout,
+    /// Who writes.
+    pub queue: WriteQueue,
     /// Time by stage.
     pub clocks: &'a Clocks,
     /// Asked to stop?
@@ -41,17 +56,46 @@ pub struct Pipeline<'a> {
     pub folder: &'a std::path::Path,
 }
 
-/// A unit with its rows, ready to be computed.
+/// A unit with its rows. The blocks go back to the reader when the last pair of the unit is done.
 struct Loaded {
     unit: Unit,
     blocks: Vec<Block>,
+    home: Sender<Vec<Block>>,
 }
 
-/// A slab whose files are written but perhaps not on disk.
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // A reader that has ended needs no blocks.
+        let _ = self.home.send(std::mem::take(&mut self.blocks));
+    }
+}
+
+/// A slab whose files are on their way.
 struct Written {
     record: SlabRecord,
+    batch: Arc<Batch>,
     slices: u64,
 }
+
+/// What the pairs in work share.
+struct Shared {
+    /// Slices are made in these.
+    slices: PagePool,
+    /// Scratch of threads that have nothing to do right now.
+    desks: Mutex<Vec<Desk>>,
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+/// Scratch of one thread.
+struct Desk {
+    workspace: Workspace,
+    /// Images of values, where these are not what is stored.
+    images: [Vec<f32>; 2],
+}
+
+/// The two slices (or one) that a pair of rows makes: index and buffer.
+type Outputs = [Option<(usize, Pooled)>; 2];
 
 impl Pipeline<'_> {
     /// Reconstructs `slabs` that are not yet `done`, journalling each. `meter` counts slices.
@@ -59,47 +103,84 @@ impl Pipeline<'_> {
         &self,
         slabs: Range<usize>,
         done: &dyn Fn(usize) -> bool,
-        unit_rows: usize,
         mut journal: Journal,
         meter: &Meter<'_>,
     ) -> Result<()> {
         let todo: Vec<usize> = slabs.clone().filter(|&slab| !done(slab)).collect();
         let before: u64 =
             slabs.filter(|&slab| done(slab)).map(|slab| self.plan.slab_slices(slab).len() as u64).sum();
-        let work = units(self.plan, todo.iter().copied(), unit_rows, self.source.rows());
+        let work = units(self.plan, todo.iter().copied(), self.layout.unit_rows, self.source.rows());
+        let shared = Shared {
+            slices: PagePool::new(self.layout.slices, self.data_offset() + self.slice_bytes()),
+            desks: Mutex::default(),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+        };
         let (full_in, full_out) = bounded::<Result<Loaded>>(0);
-        let (empty_in, empty_out) = bounded::<Vec<Block>>(2);
-        let (written_in, written_out) = bounded::<Written>(1);
-        for _ in 0..2 {
+        let (empty_in, empty_out) = unbounded::<Vec<Block>>();
+        // Not bounded: a slab holds its slices, and of these there is a fixed number.
+        let (complete_in, complete_out) = unbounded::<Complete>();
+        let (written_in, written_out) = bounded::<Written>(2);
+        for _ in 0..self.layout.blocks {
             let _ = empty_in.send(Vec::new());
         }
         std::thread::scope(|scope| {
-            let reader = scope.spawn(move || self.read(work, &empty_out, &full_in));
+            let reader = scope.spawn(move || self.read(work, &empty_out, &empty_in, &full_in));
+            let finisher = scope.spawn(|| {
+                let finished = self.finish(&todo, &complete_out, &written_in);
+                // Nobody may wait for slabs that nobody takes any more.
+                drop((complete_out, written_in));
+                finished
+            });
             let syncer = scope.spawn(move || self.sync(&written_out, &mut journal, before, meter));
-            let computed = self.compute(&todo, &full_out, &empty_in, &written_in);
-            // Both threads end when their queues close, also after a failure in the middle.
-            drop((full_out, empty_in, written_in));
+            let computed =
+                self.pool.in_place_scope(|tasks| self.hand_out(tasks, &shared, &full_out, &complete_in));
+            // All threads end when their queues close, also after a failure in the middle.
+            drop((full_out, complete_in));
             let read = reader.join().map_err(|_| Error::Thread("reader"));
+            let finished = finisher.join().map_err(|_| Error::Thread("encoding"));
             let synced = syncer.join().map_err(|_| Error::Thread("sync"));
-            // A failed sync closes the queue under `compute`; its own error is the one that explains.
+            // A write that failed stops everything else; its own error is the one that explains.
+            if let Some(error) = self.queue.failure() {
+                return Err(error.into());
+            }
             synced??;
-            read?;
-            computed
+            computed?;
+            shared.take_failure()?;
+            finished??;
+            read
         })
     }
 
+    /// Where the voxels of a slice begin in its buffer.
+    fn data_offset(&self) -> usize {
+        self.tiff.map_or(0, TiffStack::data_offset)
+    }
+
+    fn slice_bytes(&self) -> usize {
+        self.spec.slice_voxels() * self.spec.dtype.bytes()
+    }
+
     /// Reader thread: fills empty buffers with the rows of the next unit.
-    fn read(&self, work: Vec<Unit>, empty: &Receiver<Vec<Block>>, full: &Sender<Result<Loaded>>) {
+    fn read(
+        &self,
+        work: Vec<Unit>,
+        empty: &Receiver<Vec<Block>>,
+        home: &Sender<Vec<Block>>,
+        full: &Sender<Result<Loaded>>,
+    ) {
         for unit in work {
             let Ok(mut blocks) = empty.recv() else { return };
             let loaded = self.stop.check().and_then(|()| {
                 blocks.resize_with(unit.segments.len(), Block::default);
                 for (segment, block) in unit.segments.iter().zip(&mut blocks) {
-                    self.clocks.time(Stage::Read, || {
-                        self.pool.install(|| self.source.read(segment.rows.clone(), block))
-                    })?;
+                    let before = self.source.scan().helpers_cpu_ns();
+                    self.clocks
+                        .time(Stage::Read, || self.source.read_in(self.pool, segment.rows.clone(), block))?;
+                    let helpers = self.source.scan().helpers_cpu_ns().saturating_sub(before);
+                    self.clocks.spent(Stage::Read).add(helpers, 0);
                 }
-                Ok(Loaded { unit, blocks })
+                Ok(Loaded { unit, blocks, home: home.clone() })
             });
             let failed = loaded.is_err();
             if full.send(loaded).is_err() || failed {
@@ -108,100 +189,157 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Computes unit by unit on all cores; writes each slab when it is complete.
-    fn compute(
-        &self,
-        todo: &[usize],
+    /// Gives the workers one pair after the other, as rows and buffers for their slices come.
+    fn hand_out<'s>(
+        &'s self,
+        tasks: &Scope<'s>,
+        shared: &'s Shared,
         full: &Receiver<Result<Loaded>>,
-        empty: &Sender<Vec<Block>>,
-        written: &Sender<Written>,
+        complete: &Sender<Complete>,
     ) -> Result<()> {
-        let slice = self.plan.slice_columns * self.plan.slice_columns;
-        let depth = self.plan.slices().min(SLAB);
-        let mut slab_data = vec![0f32; slice * depth];
-        let workspaces: Mutex<Vec<Workspace>> = Mutex::new(Vec::new());
-        let mut state = SlabState::default();
+        let mut slab: Option<Arc<Slab>> = None;
+        while let Ok(loaded) = full.recv() {
+            let loaded = Arc::new(loaded?);
+            let number = loaded.unit.slab;
+            let current = match slab.take().filter(|slab| slab.number() == number) {
+                Some(slab) => slab,
+                None => Arc::new(Slab::new(number, self.plan.slab_slices(number), complete.clone())),
+            };
+            for (index, segment) in loaded.unit.segments.iter().enumerate() {
+                for &pair in &segment.pairs {
+                    let outputs: Outputs = pair.slices.map(|z| z.map(|z| (z, shared.slices.take())));
+                    if shared.failed.load(Ordering::Relaxed) || self.queue.has_failed() {
+                        return Ok(());
+                    }
+                    self.stop.check()?;
+                    let (loaded, slab) = (loaded.clone(), current.clone());
+                    tasks.spawn(move |_| {
+                        if let Err(error) = self.pair(shared, &loaded, index, pair, outputs, &slab) {
+                            shared.fail(error);
+                        }
+                    });
+                }
+            }
+            slab = Some(current);
+        }
+        Ok(())
+    }
+
+    /// Reconstructs one pair of rows and hands its slices on.
+    fn pair(
+        &self,
+        shared: &Shared,
+        loaded: &Loaded,
+        segment: usize,
+        pair: Pair,
+        mut outputs: Outputs,
+        slab: &Slab,
+    ) -> Result<()> {
+        if shared.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.stop.check()?;
+        let mut desk = match shared.take_desk() {
+            Some(desk) => desk,
+            None => Desk { workspace: self.chain.workspace()?, images: Default::default() },
+        };
+        let (block, first) = (&loaded.blocks[segment], loaded.unit.segments[segment].rows.start);
+        let both = pair.row + 1 < self.source.rows();
+        let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();
+        let direct = self.spec.dtype == volume::DataType::F32;
+        let Desk { workspace, images: [even, odd] } = &mut desk;
+        let quality = {
+            let [a, b] = &mut outputs;
+            let mut targets: [Option<&mut [f32]>; 2] = [None, None];
+            for ((target, output), image) in targets.iter_mut().zip([a, b]).zip([&mut *even, &mut *odd]) {
+                if let Some((_, pages)) = output {
+                    *target = Some(if direct {
+                        bytemuck::cast_slice_mut(&mut pages[voxels.clone()])
+                    } else {
+                        image.resize(self.spec.slice_voxels(), 0.0);
+                        &mut image[..]
+                    });
+                }
+            }
+            self.chain.pair(workspace, block, pair.row - first, both, targets, self.clocks)?
+        };
+        let mut parts = SliceParts { quality, ..SliceParts::default() };
+        let tiff = self.queue.sink(&shared.slices, slab.batch(), self.clocks.spent(Stage::Tiff));
+        for (output, image) in outputs.into_iter().zip([even, odd]) {
+            let Some((z, mut pages)) = output else { continue };
+            self.clocks.time(Stage::Slice, || {
+                if direct {
+                    self.chain.sample(bytemuck::cast_slice(&pages[voxels.clone()]), z, &mut parts.histogram);
+                } else {
+                    self.chain.sample(image, z, &mut parts.histogram);
+                    self.spec.store_into(image, &mut pages[voxels.clone()]);
+                }
+            });
+            let (record, pages) = match self.tiff {
+                Some(stack) => {
+                    let (record, pages) = tiff.spent().time(|| stack.put(z, pages, &tiff))?;
+                    (Some(record), pages)
+                }
+                None => (None, Arc::new(pages)),
+            };
+            parts.slices.push((z, pages, record));
+        }
+        shared.give_desk(desk);
+        slab.add(parts);
+        Ok(())
+    }
+
+    /// Encodes slabs as they become complete, in their order, on the workers; then passes them on.
+    fn finish(&self, todo: &[usize], complete: &Receiver<Complete>, written: &Sender<Written>) -> Result<()> {
+        let threads = self.layout.encoders;
+        let pool = PagePool::new(threads, self.zarr.map_or(0, OmeZarr::file_bytes));
         let mut pyramid: Option<Pyramid<'_>> = None;
         let mut expected = todo.iter();
-        while let Ok(loaded) = full.recv() {
-            let Loaded { unit, blocks } = loaded?;
-            let slices = self.plan.slab_slices(unit.slab);
-            let data = &mut slab_data[..slices.len() * slice];
-            let part =
-                self.pool.install(|| self.reconstruct(&unit, &blocks, data, slices.start, &workspaces))?;
-            state.add(part);
-            let _ = empty.send(blocks);
-            if !unit.last {
-                continue;
-            }
-            let mut record = std::mem::take(&mut state).into_record(unit.slab);
-            expected.next();
-            if let Some(zarr) = self.zarr {
-                // A pyramid holds contiguous slabs; after slabs done by an earlier attempt a new one begins.
-                let contiguous = pyramid.as_ref().is_some_and(|pyramid| pyramid.next_slab() == unit.slab);
-                if !contiguous {
-                    pyramid = Some(Pyramid::new(zarr, unit.slab..run_end(unit.slab, expected.as_slice())));
+        let mut early = BTreeMap::new();
+        for slab in complete {
+            early.insert(slab.record.slab, slab);
+            // A thin last slab may be complete before the one ahead of it.
+            while let Some(slab) = expected.as_slice().first().and_then(|next| early.remove(next)) {
+                expected.next();
+                let Complete { mut record, slices, batch } = slab;
+                if let Some(zarr) = self.zarr {
+                    // A pyramid holds contiguous slabs; after slabs done by an earlier attempt a new one begins.
+                    let contiguous =
+                        pyramid.as_ref().is_some_and(|pyramid| pyramid.next_slab() == record.slab);
+                    if !contiguous {
+                        pyramid =
+                            Some(Pyramid::new(zarr, record.slab..run_end(record.slab, expected.as_slice())));
+                    }
+                    if let Some(pyramid) = &mut pyramid {
+                        record.files.extend(self.encode(pyramid, record.slab, &slices, &pool, &batch)?);
+                    }
                 }
-                self.clocks.time_all(Stage::Zarr, || {
-                    self.pool.install(|| -> Result<()> {
-                        record.files.extend(zarr.write_slab(unit.slab, data)?);
-                        if let Some(pyramid) = &mut pyramid {
-                            record.files.extend(pyramid.push(unit.slab, data)?);
-                        }
-                        Ok(())
-                    })
-                })?;
-            }
-            self.stop.check()?;
-            if written.send(Written { record, slices: slices.len() as u64 }).is_err() {
-                // The sync thread ended early and has the reason.
-                break;
+                let count = slices.len() as u64;
+                drop(slices);
+                self.stop.check()?;
+                if written.send(Written { record, batch, slices: count }).is_err() {
+                    // The sync thread ended early and has the reason.
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// All pairs of one unit, in parallel.
-    fn reconstruct(
+    /// The chunks of one slab, and of the lower levels that it completes.
+    fn encode(
         &self,
-        unit: &Unit,
-        blocks: &[Block],
-        slab: &mut [f32],
-        first_slice: usize,
-        workspaces: &Mutex<Vec<Workspace>>,
-    ) -> Result<Vec<Pixels>> {
-        let slice = self.plan.slice_columns * self.plan.slice_columns;
-        let mut images: Vec<Option<&mut [f32]>> = slab.chunks_exact_mut(slice).map(Some).collect();
-        let mut tasks = Vec::new();
-        for (segment, block) in unit.segments.iter().zip(blocks) {
-            for pair in &segment.pairs {
-                let outputs = pair.slices.map(|z| {
-                    let z = z?;
-                    images[z - first_slice].take().map(|image| (z, image))
-                });
-                tasks.push((segment.rows.start, block, pair.row, outputs));
-            }
-        }
-        tasks
-            .into_par_iter()
-            .map(|(start, block, row, mut outputs)| {
-                self.stop.check()?;
-                let mut workspace = take(workspaces).map_or_else(|| self.chain.workspace(), Ok)?;
-                let both = row + 1 < self.source.rows();
-                let targets = outputs.each_mut().map(|output| output.as_mut().map(|(_, image)| &mut **image));
-                let quality =
-                    self.chain.pair(&mut workspace, block, row - start, both, targets, self.clocks)?;
-                let mut pixels = Pixels { quality, ..Pixels::default() };
-                for (z, image) in outputs.iter().flatten() {
-                    self.clocks.time(Stage::Slice, || self.chain.sample(image, *z, &mut pixels.histogram));
-                    if let Some(tiff) = self.tiff {
-                        pixels.files.push(self.clocks.time(Stage::Tiff, || tiff.write(*z, image))?);
-                    }
-                }
-                put(workspaces, workspace);
-                Ok(pixels)
-            })
-            .collect()
+        pyramid: &mut Pyramid<'_>,
+        slab: usize,
+        slices: &[Arc<Pooled>],
+        pool: &PagePool,
+        batch: &Arc<Batch>,
+    ) -> Result<Vec<FileRecord>> {
+        let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();
+        let views: Vec<_> =
+            slices.iter().map(|pages| outputs::voxels(self.spec.dtype, &pages[voxels.clone()])).collect();
+        let sink = self.queue.sink(pool, batch, self.clocks.spent(Stage::Zarr));
+        Ok(self.pool.install(|| pyramid.write(slab, &views, &sink))?)
     }
 
     /// Sync thread: makes each slab durable, then journals it.
@@ -214,11 +352,18 @@ impl Pipeline<'_> {
     ) -> Result<()> {
         let (mut slices, mut bytes) = (before, 0u64);
         meter.report(slices, bytes);
-        for Written { record, slices: more } in written {
-            self.clocks.time(Stage::Sync, || {
-                let paths: Vec<_> = record.files.iter().map(|file| self.folder.join(&file.path)).collect();
-                volume::sync_files(&paths)
-            })?;
+        for Written { record, batch, slices: more } in written {
+            batch.wait();
+            if self.queue.has_failed() {
+                return Err(Error::Thread("writing"));
+            }
+            if !self.queue.discards() {
+                self.clocks.time(Stage::Sync, || {
+                    let paths: Vec<_> =
+                        record.files.iter().map(|file| self.folder.join(&file.path)).collect();
+                    volume::sync_files(&paths)
+                })?;
+            }
             journal.append(&record)?;
             slices += more;
             bytes += record.files.iter().map(|file| file.size).sum::<u64>();
@@ -228,44 +373,26 @@ impl Pipeline<'_> {
     }
 }
 
-/// What one pair adds to its slab's record.
-#[derive(Default)]
-struct Pixels {
-    files: Vec<FileRecord>,
-    histogram: Histogram,
-    quality: Quality,
-}
-
-/// What the units of one slab add up to.
-#[derive(Default)]
-struct SlabState(Pixels);
-
-impl SlabState {
-    fn add(&mut self, parts: Vec<Pixels>) {
-        for part in parts {
-            self.0.files.extend(part.files);
-            self.0.histogram.merge(&part.histogram);
-            self.0.quality.add(&part.quality);
-        }
+impl Shared {
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
     }
 
-    fn into_record(self, slab: usize) -> SlabRecord {
-        let Pixels { files, histogram, quality } = self.0;
-        SlabRecord { slab, files, histogram, quality }
+    fn take_failure(&self) -> Result<()> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn take_desk(&self) -> Option<Desk> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_desk(&self, desk: Desk) {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     }
 }
 
 /// One past the last of the slabs that follow `slab` without a gap.
 fn run_end(slab: usize, following: &[usize]) -> usize {
     following.iter().fold(slab + 1, |end, &next| if next == end { end + 1 } else { end })
-}
-
-fn take(workspaces: &Mutex<Vec<Workspace>>) -> Option<Workspace> {
-    workspaces.lock().ok()?.pop()
-}
-
-fn put(workspaces: &Mutex<Vec<Workspace>>, workspace: Workspace) {
-    if let Ok(mut all) = workspaces.lock() {
-        all.push(workspace);
-    }
 }

@@ -123,6 +123,12 @@ impl Source {
         Ok(())
     }
 
+    /// As [`Source::read`], with `pool` for what is more than reading.
+    pub fn read_in(&self, pool: &rayon::ThreadPool, rows: Range<usize>, block: &mut Block) -> Result<()> {
+        // Plain reads have threads of their own; a worker that only waited for them would be missed.
+        if self.binning > 1 { pool.install(|| self.read(rows, block)) } else { self.read(rows, block) }
+    }
+
     /// Projections as they are (binned), (n, rows, columns), all rows.
     pub fn read_projections(&self, projections: Range<usize>, into: &mut Samples) -> Result<()> {
         let count = projections.len();

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::array::{Array, Buffers};
 use crate::h5::bytes::H5Error;
@@ -140,11 +143,13 @@ pub(crate) fn unsupported(path: std::path::PathBuf, dataset: String, what: Strin
 pub(crate) struct Threads {
     pub(crate) count: usize,
     pool: Mutex<Vec<Buffers>>,
+    /// CPU time of helpers, in nanoseconds.
+    pub(crate) helpers_cpu_ns: AtomicU64,
 }
 
 impl Threads {
     pub(crate) fn new(count: usize) -> Self {
-        Self { count: count.max(1), pool: Mutex::new(Vec::new()) }
+        Self { count: count.max(1), pool: Mutex::new(Vec::new()), helpers_cpu_ns: AtomicU64::new(0) }
     }
 
     fn take(&self) -> Buffers {
@@ -194,7 +199,13 @@ impl Threads {
         std::thread::scope(|scope| {
             for _ in 1..helpers {
                 // A machine without threads to spare reads with those it has.
-                let _ = std::thread::Builder::new().name("scan-read".into()).spawn_scoped(scope, serve);
+                let help = || {
+                    serve();
+                    let time = clock_gettime(ClockId::ThreadCPUTime);
+                    let spent = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+                    self.helpers_cpu_ns.fetch_add(spent, Ordering::Relaxed);
+                };
+                let _ = std::thread::Builder::new().name("scan-read".into()).spawn_scoped(scope, help);
             }
             serve();
         });

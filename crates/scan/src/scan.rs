@@ -178,6 +178,12 @@ impl Scan {
         self.parts.projections.read(projections, rows, into, &self.threads)
     }
 
+    /// CPU time that threads started for reading have taken so far, in nanoseconds. The caller's own thread,
+    /// which reads with them, is not in it.
+    pub fn helpers_cpu_ns(&self) -> u64 {
+        self.threads.helpers_cpu_ns.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Memory in bytes that reading so many rows takes beyond the buffer, flats and darks included.
     pub fn read_memory_bytes(&self, rows: usize) -> u64 {
         let rows = rows.min(self.info.rows);

@@ -89,7 +89,8 @@ pub fn is_part_name(name: &str) -> bool {
 pub fn write_file(root: &Path, relative: &str, pieces: &[&[u8]]) -> Result<FileRecord> {
     let size: usize = pieces.iter().map(|p| p.len()).sum();
     let mut hasher = blake3::Hasher::new();
-    place(root, relative, |part| {
+    let part = part_name(&root.join(relative));
+    place(root, relative, &part, |part| {
         let out = PartFile::create(part, size)?;
         for piece in pieces {
             hasher.update(piece);
@@ -106,7 +107,8 @@ pub fn write_file(root: &Path, relative: &str, pieces: &[&[u8]]) -> Result<FileR
 /// Writes the first `size` bytes of `pages` as the file `root`/`relative`, like [`write_file`] but straight
 /// from memory to the disk. What lies behind `size` up to the page's end is written too, and cut off.
 pub(crate) fn write_pages(root: &Path, relative: &str, pages: &[u8], size: usize) -> Result<()> {
-    place(root, relative, |part| {
+    let part = part_name(&root.join(relative));
+    place(root, relative, &part, |part| {
         let mut out = PartFile::create(part, size)?;
         let whole = pages.len().min(size.next_multiple_of(PAGE));
         out.write(&pages[..whole])?;
@@ -114,16 +116,29 @@ pub(crate) fn write_pages(root: &Path, relative: &str, pages: &[u8], size: usize
     })
 }
 
-/// Lets `write` make the temporary file and gives it its name.
-fn place(root: &Path, relative: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// As [`write_file`], for a small file that several processes may write at once, all with the same content:
+/// parts of a job begin with the same metadata. Each has a temporary file of its own.
+pub(crate) fn write_shared(root: &Path, relative: &str, bytes: &[u8]) -> Result<FileRecord> {
     let path = root.join(relative);
-    let part = part_name(&path);
-    let written = write(&part).and_then(|()| {
-        std::fs::rename(&part, &path).map_err(|e| Error::io("rename the finished file to", &path, e))
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let part = part_name(&path.with_file_name(format!("{name}.{}", std::process::id())));
+    place(root, relative, &part, |part| PartFile::create(part, bytes.len())?.append(&[bytes]))?;
+    Ok(FileRecord {
+        path: relative.to_owned(),
+        size: bytes.len() as u64,
+        blake3: blake3::hash(bytes).to_hex().to_string(),
+    })
+}
+
+/// Lets `write` make the temporary file `part` and gives it its name.
+fn place(root: &Path, relative: &str, part: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let path = root.join(relative);
+    let written = write(part).and_then(|()| {
+        std::fs::rename(part, &path).map_err(|e| Error::io("rename the finished file to", &path, e))
     });
     if written.is_err() {
         // The error being reported matters more than a failure to clean up.
-        let _ = std::fs::remove_file(&part);
+        let _ = std::fs::remove_file(part);
     }
     written
 }

@@ -150,6 +150,7 @@ pub struct WriteQueue {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
     state: Arc<State>,
+    discards: bool,
 }
 
 impl WriteQueue {
@@ -167,12 +168,15 @@ impl WriteQueue {
     /// # Errors
     /// As [`WriteQueue::new`].
     pub fn discarding() -> Result<Self> {
-        Self::start(1, Arc::new(|_: &Job| Ok(())))
+        let mut queue = Self::start(1, Arc::new(|_: &Job| Ok(())))?;
+        queue.discards = true;
+        Ok(queue)
     }
 
     fn start(threads: usize, write: Arc<Write>) -> Result<Self> {
         let (jobs, received) = unbounded::<Job>();
-        let mut queue = Self { jobs: Some(jobs), threads: Vec::new(), state: Arc::default() };
+        let mut queue =
+            Self { jobs: Some(jobs), threads: Vec::new(), state: Arc::default(), discards: false };
         for index in 0..threads.max(1) {
             let (received, state, write) = (received.clone(), queue.state.clone(), write.clone());
             let started = std::thread::Builder::new()
@@ -208,9 +212,9 @@ impl WriteQueue {
         self.state.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Drops what is waiting, unwritten.
-    pub fn abandon(&self) {
-        self.state.stopped.store(true, Ordering::Relaxed);
+    /// Whether files go nowhere.
+    pub fn discards(&self) -> bool {
+        self.discards
     }
 }
 

@@ -202,6 +202,11 @@ impl VolumeSpec {
         Voxels::from_values(values, self.dtype, self.scaling)
     }
 
+    /// As [`VolumeSpec::store`], into memory of exactly the stored size, whose address suits the stored type.
+    pub fn store_into(&self, values: &[f32], stored: &mut [u8]) {
+        crate::voxels::store_into(values, self.dtype, self.scaling, stored);
+    }
+
     /// The scaling as metadata, `null` when values are stored as they are.
     pub(crate) fn scaling_json(&self) -> Value {
         match (self.scaling, self.dtype.maximum()) {

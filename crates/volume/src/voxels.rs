@@ -147,13 +147,15 @@ impl Voxels {
 
     /// Converts values to their stored form, see [`Scaling`].
     pub fn from_values(values: &[f32], dtype: DataType, scaling: Option<Scaling>) -> Self {
-        match dtype {
-            DataType::F32 => Self::F32(values.to_vec()),
-            DataType::U16 => {
-                Self::U16(values.iter().map(|&v| quantise(v, scaling, 65535.0) as u16).collect())
-            }
-            DataType::U8 => Self::U8(values.iter().map(|&v| quantise(v, scaling, 255.0) as u8).collect()),
-        }
+        let mut voxels = Self::empty(dtype);
+        voxels.resize(values.len());
+        store_into(
+            values,
+            dtype,
+            scaling,
+            with_voxels!(&mut voxels, Voxels, v => bytemuck::cast_slice_mut(v)),
+        );
+        voxels
     }
 
     /// A view of the voxels.
@@ -262,6 +264,20 @@ impl<'a> VoxelsRef<'a> {
             Self::U8(v) => Cow::Owned(v.iter().map(|&v| restore(f32::from(v), scaling, 255.0)).collect()),
         }
     }
+}
+
+/// Converts values to their stored form, see [`Scaling`].
+pub(crate) fn store_into(values: &[f32], dtype: DataType, scaling: Option<Scaling>, stored: &mut [u8]) {
+    pulp::Arch::new().dispatch(|| match dtype {
+        DataType::F32 => stored.copy_from_slice(bytemuck::cast_slice(values)),
+        DataType::U16 => {
+            let stored: &mut [u16] = bytemuck::cast_slice_mut(stored);
+            stored.iter_mut().zip(values).for_each(|(to, &v)| *to = quantise(v, scaling, 65535.0) as u16);
+        }
+        DataType::U8 => {
+            stored.iter_mut().zip(values).for_each(|(to, &v)| *to = quantise(v, scaling, 255.0) as u8);
+        }
+    });
 }
 
 /// Value to integer; NaN becomes 0 (a cast of NaN is 0, which Rust guarantees).

@@ -278,3 +278,34 @@ fn the_window_is_stored_in_the_units_of_the_voxels() {
     // -1..4 on 0..255: 0 is 51, 1.5 is 127.5, rounded up.
     assert_eq!(reader.window(), Some(Window { min: 0.0, max: 255.0, start: 51.0, end: 128.0 }));
 }
+
+#[test]
+fn processes_that_begin_the_same_volume_at_once_do_not_disturb_each_other() {
+    // Two parts of a job shared one temporary name: the second rename found nothing to rename. Processes are
+    // what this is about; each is this test binary, started again with a folder.
+    const CHILD: &str = "BEAMRAIL_VOLUME_OPEN";
+    let spec = spec([40, 300, 300]);
+    let open = |folder: &std::path::Path| {
+        OmeZarr::open_existing(&folder.join("r.zarr"), &spec, OmeVersion::V04, Compression::default())
+    };
+    if let Some(folder) = std::env::var_os(CHILD) {
+        open(std::path::Path::new(&folder)).unwrap();
+        return;
+    }
+    let name = "processes_that_begin_the_same_volume_at_once_do_not_disturb_each_other";
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |_| {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(CHILD, dir.path())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut children: Vec<_> = (0..4).map(start).collect();
+        assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+        open(dir.path()).unwrap();
+        assert!(listing(dir.path()).keys().all(|name| !name.ends_with(".part")));
+    }
+}

@@ -133,7 +133,7 @@ impl Stream<'_> {
             let block = self.left.min(self.planes.len());
             let (now, later) = line.split_at(line.len().min(block - self.filled));
             let (voxel, planes) = (self.options.voxel, &mut self.planes[..block]);
-            self.options.arch.dispatch(|| shuffle(now, voxel, planes, self.filled / voxel));
+            self.options.arch.dispatch(Shuffle { line: now, voxel, planes, at: self.filled / voxel });
             self.filled += now.len();
             line = later;
             if self.filled == block {
@@ -173,6 +173,23 @@ impl Stream<'_> {
         self.left -= block;
         self.filled = 0;
         self.blocks += 1;
+    }
+}
+
+/// [`shuffle`] on the instructions that this machine has.
+struct Shuffle<'a> {
+    line: &'a [u8],
+    voxel: usize,
+    planes: &'a mut [u8],
+    at: usize,
+}
+
+impl pulp::NullaryFnOnce for Shuffle<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        shuffle(self.line, self.voxel, self.planes, self.at);
     }
 }
 

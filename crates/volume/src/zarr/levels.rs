@@ -105,15 +105,39 @@ pub(super) fn halve_lines<T: Voxel>(
     if lines.is_empty() || (z.is_multiple_of(2) && z + 1 < slices.len()) {
         return;
     }
-    let [first, second] = [slices[z & !1], slices[z]];
     let count = y.len().div_ceil(2);
-    let at = |row: usize| row * nx + x.start..row * nx + x.end;
-    pulp::Arch::new().dispatch(|| {
-        for (row, out) in y.clone().step_by(2).zip(&mut lines[z / 2 * count..]) {
+    pulp::Arch::new().dispatch(Halve {
+        first: slices[z & !1],
+        second: slices[z],
+        size: [ny, nx],
+        y: y.clone(),
+        x: x.clone(),
+        lines: &mut lines[z / 2 * count..],
+    });
+}
+
+/// The means in a window of two slices, on the instructions that this machine has.
+struct Halve<'a, 'b, T> {
+    first: &'a [T],
+    second: &'a [T],
+    size: [usize; 2],
+    y: Range<usize>,
+    x: Range<usize>,
+    lines: &'a mut [&'b mut [T]],
+}
+
+impl<T: Voxel> pulp::NullaryFnOnce for Halve<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { first, second, size: [ny, nx], y, x, lines } = self;
+        let at = |row: usize| row * nx + x.start..row * nx + x.end;
+        for (row, out) in y.step_by(2).zip(lines) {
             let (row, next) = (at(row), at((row + 1).min(ny - 1)));
             halve_line(&first[row.clone()], &first[next.clone()], &second[row], &second[next], out);
         }
-    });
+    }
 }
 
 /// One line of means from four lines of children.

@@ -307,7 +307,7 @@ impl OmeZarr {
                 if let Some(parent) = folder.join(&name).parent() {
                     fs::create_folder(parent)?;
                 }
-                fs::write_file(&self.root, &format!("{}/{name}", self.folder), &[&bytes])
+                fs::write_shared(&self.root, &format!("{}/{name}", self.folder), &bytes)
             })
             .collect()
     }
