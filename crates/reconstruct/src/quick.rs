@@ -13,7 +13,7 @@ use crate::journal::WorkFolder;
 use crate::plan::Plan;
 use crate::prepare::{CenterFound, Prepared};
 use crate::progress::Event;
-use crate::recipe::OutputType;
+use crate::recipe::{OutputType, Recipe};
 use crate::{Error, Result, outputs, picture};
 
 /// One row reconstructed at candidate centres, small, as grey values: what a person judges a centre by.
@@ -143,8 +143,9 @@ pub(crate) fn scaling(context: &Context<'_>, prepared: &Prepared, plan: &Plan) -
     if output.dtype == OutputType::Float32 {
         return Ok(None);
     }
-    if let (Some(low), Some(high)) = (output.scale_min, output.scale_max) {
-        return Ok(Some((low as f32, high as f32)));
+    let given = output.scale_min.is_some() && output.scale_max.is_some();
+    if given {
+        return range(&plan.recipe, &Histogram::default()).map(Some);
     }
     if crate::filters::needed(&prepared.source, &plan.recipe) == Some(crate::source::Spooled::Transmission) {
         return Err(Error::BadInput(
@@ -161,13 +162,21 @@ pub(crate) fn scaling(context: &Context<'_>, prepared: &Prepared, plan: &Plan) -
     for (z, image) in wanted.iter().zip(slices(prepared, plan, &chain, &wanted)?) {
         chain.sample(&image, *z, &mut histogram);
     }
+    range(&plan.recipe, &histogram).map(Some)
+}
+
+/// The range that integer voxels span where sampled slices have these values.
+pub(crate) fn range(recipe: &Recipe, histogram: &Histogram) -> Result<(f32, f32)> {
+    if let (Some(low), Some(high)) = (recipe.output.scale_min, recipe.output.scale_max) {
+        return Ok((low as f32, high as f32));
+    }
     let (Some(low), Some(high)) = (histogram.percentile(1e-4), histogram.percentile(1.0 - 1e-4)) else {
         return Err(Error::BadInput(
             "the sampled slices are empty; set output.scale_min and output.scale_max".into(),
         ));
     };
     let margin = 0.25 * (high - low).max(1e-6);
-    Ok(Some(((low - margin) as f32, (high + margin) as f32)))
+    Ok(((low - margin) as f32, (high + margin) as f32))
 }
 
 /// Draws the final preview from the written volume.

@@ -20,6 +20,18 @@ pub(crate) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
 
+    /// Folder that results would go to; its disk is measured
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+
+    /// Memory to plan for, for example 2GiB [default: a quarter of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+
+    /// Worker threads to plan for [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,8 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let scan = scan::open_with(path, &open)?;
     let info = scan.info().clone();
     let write = Write { tiff: true, zarr: true, ome_zarr: OmeZarr::V04 };
+    let memory = args.memory.as_deref().map(reconstruct::memory::parse_size).transpose()?;
     // What the scan is can be told even where it cannot be reconstructed; then the reason belongs there.
-    let estimate = inspect::estimate(scan, &args.recipe.resolve([])?, write, None, None)
+    let recipe = args.recipe.resolve([])?;
+    let estimate = inspect::estimate(scan, &recipe, write, &args.output, memory, args.threads)
         .map_err(|error| error.to_string());
     if args.json {
         return output::print_json(&json!({
@@ -102,25 +116,41 @@ fn cost(estimate: &Result<Estimate, String>) -> String {
         }
         Ok(estimate) => {
             let [z, y, x] = estimate.shape;
-            table
-                .row("  volume", format!("{x} × {y} × {z} voxels (x, y, z), float32, {}", estimate.unit))
-                .row("  output", format!("{} of TIFF and OME-Zarr at most", bytes(estimate.output_bytes)));
-            if estimate.memory_bytes > 0 {
-                let budget = bytes(estimate.memory_budget);
-                table.row("  memory", format!("{} of {budget} allowed", bytes(estimate.memory_bytes)));
-            }
+            table.row("  volume", format!("{x} × {y} × {z} voxels (x, y, z), {}", estimate.unit));
+            let pair = 1e3 * estimate.pair_cpu_s / 2.0;
+            table.row("  computing", format!("{pair:.1} ms a slice on each of {} threads", estimate.threads));
+            match estimate.disk_bytes_per_s {
+                Some(rate) => table.row("  disk", format!("{}/s", bytes(rate as u64))),
+                None => table.row("  disk", "not measured: the output folder cannot be written"),
+            };
             if estimate.scratch_bytes > 0 {
                 table.row("  scratch", format!("{} in the output folder", bytes(estimate.scratch_bytes)));
             }
-            if estimate.compute_s > 0.0 {
-                let threads = estimate.threads;
-                let time = seconds(estimate.compute_s);
-                table.row("  computing", format!("{time} on {threads} threads, besides reading and writing"));
-            }
             table.maybe("  problem", estimate.problem.clone());
+            return format!("\nreconstruction\n{}{}", table.text(), choices(estimate));
         }
     }
     format!("\nreconstruction\n{}", table.text())
+}
+
+/// What each way to write the volume takes.
+fn choices(estimate: &Estimate) -> String {
+    let mut text =
+        format!("\n  {:<62}{:>10}{:>10}{:>9}  {}\n", "written with", "bytes", "memory", "time", "rounding");
+    for choice in &estimate.choices {
+        let memory = if choice.memory_bytes > 0 { bytes(choice.memory_bytes) } else { "too much".into() };
+        let rounding =
+            if choice.rounding > 0.0 { format!("± {:.2e}", choice.rounding) } else { "none".into() };
+        text += &format!(
+            "  {:<62}{:>10}{:>10}{:>9}  {}\n",
+            choice.options,
+            bytes(choice.tiff_bytes + choice.zarr_bytes),
+            memory,
+            seconds(choice.seconds),
+            rounding
+        );
+    }
+    text + "  Time is the longer of computing and writing; the disk's share changes with who else uses it.\n"
 }
 
 fn frames(count: usize) -> String {

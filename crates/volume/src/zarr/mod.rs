@@ -9,6 +9,7 @@ mod blosc;
 mod levels;
 mod metadata;
 mod pyramid;
+mod sample;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use levels::{LevelGeometry, levels};
 pub use pyramid::Pyramid;
+pub use sample::Sampled;
 
 use crate::error::{Error, Result};
 use crate::fs::{self, FileRecord};
