@@ -22,6 +22,8 @@ pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input
         quality.add(&record.quality);
         files.extend(record.files);
     }
+    // These were synced before their slab was journalled.
+    let durable = files.len();
     let window = histogram.window();
     let spec = outputs::spec(plan, &context.paths.name(), Some(input));
     if plan.write.zarr {
@@ -48,7 +50,7 @@ pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input
     files.push(preview);
 
     context.stage("commit", "waiting for the disk and committing");
-    let paths: Vec<_> = files.iter().map(|file| context.paths.folder.join(&file.path)).collect();
+    let paths: Vec<_> = files[durable..].iter().map(|file| context.paths.folder.join(&file.path)).collect();
     context.clocks.time(Stage::Sync, || volume::sync_files(&paths))?;
     let manifest = Manifest::new(context.paths.name(), files)?;
     let digest = manifest.digest();

@@ -1,9 +1,9 @@
 //! The streaming reconstruction job: one pass from a raw scan to TIFF slices and an OME-Zarr pyramid.
 //!
 //! ```text
-//! scan ─ read rows ─► flat/dark, −log ─► stripes ─► gridrec ─► TIFF ─┐
-//!        (reader       (all cores, two rows at a time)        └► Zarr ┴► sync ─► journal ─► … ─► manifest
-//!         thread)                                                       (sync thread)
+//! scan ─ read rows ─► flat/dark, −log ─► stripes ─► gridrec ─► digest ───► TIFF ─┐
+//!        (reader                │                      └► 32 slices ─► chunks ─► Zarr ┴► sync ─► journal ─► …
+//!         thread)         (all cores, two rows at a time; chunks too)  (threads that write)  (sync thread)
 //! ```
 //!
 //! * [`recipe`]: every parameter, one table.
@@ -27,6 +27,8 @@ pub mod inspect;
 pub mod job;
 pub mod jobdir;
 mod journal;
+#[doc(hidden)]
+pub mod measure;
 pub mod memory;
 mod outputs;
 pub mod paths;
