@@ -1,4 +1,4 @@
-//! Gridding of `exact` mode: samples on rays through the origin, spread onto the frequency grid band by band.
+//! Gridding of both modes: samples on rays through the origin, spread onto the frequency grid band by band.
 //!
 //! Only half of the plane is kept, rows u ≥ 0: a cell holds the value at its grid point and the one at the opposite
 //! point (2 × complex, 16 bytes). The half plane never exists as a whole. Its rows are made eight at a time, from the
@@ -14,45 +14,57 @@ use pulp::Simd;
 use rustfft::num_complex::Complex32;
 
 use super::lines::Sample;
-use crate::kernel::{Kernel, LANES};
+use crate::kernel::LANES;
 
 /// Rows of a band.
 pub(crate) const BAND: usize = 8;
 /// Rows of the ring: a band and what the kernel reaches beyond it.
 const RING: usize = 16;
 /// Floats that a sample touches in a row.
-const STRIP: usize = 4 * LANES;
+pub(crate) const STRIP: usize = 4 * LANES;
 /// Next to the origin, up to this many cells away, all rays meet and hundreds of samples fall on a cell: they are summed
 /// in f64.
 const CORE: f64 = 11.0;
 /// Cells of the core's rows: v from −RING to RING.
 const CORE_ROW: usize = 2 * RING + 1;
-/// Samples whose weights are computed before they are spread.
-const BATCH: usize = 32;
+/// Samples, of several rays, whose weights are computed before they are spread: fetching one from far memory then does
+/// not wait for spreading the one before.
+const BATCH: usize = 64;
 
-/// One projection's line through the frequency plane, towards u ≥ 0.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ray {
-    /// The projection runs to negative u: its two half axes are exchanged.
-    pub(crate) flip: bool,
-    /// Grid cells per sample.
-    u: f64,
-    v: f64,
+/// How samples lie in the plane and what they weigh there.
+pub(crate) trait Rule {
+    /// Whether samples next to the origin are summed in f64, the origin's own included; else the origin is left out.
+    const CORE: bool;
+
+    /// Number of rays, each through the origin, towards rows u ≥ 0.
+    fn rays(&self) -> usize;
+
+    /// Rows from sample to sample of a ray, not negative.
+    fn slope(&self, ray: usize) -> f64;
+
+    /// Kernel width in cells, at most 8.
+    fn width(&self) -> usize;
+
+    /// A sample this many rows before a row surely begins in it or before, one further behind surely after it or in it.
+    fn reach(&self) -> f64;
+
+    /// The grid points and weights of sample `j` (negative: on the negative half axis) of a ray.
+    fn place<S: Simd>(&self, simd: S, ray: usize, j: i32, place: &mut Place);
 }
 
-impl Ray {
-    /// The ray at an angle in radians whose samples lie `step` grid cells apart.
-    pub(crate) fn new(angle: f64, step: f64) -> Self {
-        let (sin, cos) = angle.sin_cos();
-        let flip = cos < 0.0;
-        let sign = if flip { -step } else { step };
-        Self { flip, u: cos * sign, v: sin * sign }
-    }
-
-    /// Rays in this order touch neighbouring cells.
-    pub(crate) fn order(&self) -> f64 {
-        self.v.atan2(self.u)
-    }
+/// Where a sample goes, and with which weights: eight in either direction, zero beyond the kernel.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Place {
+    /// Weights of neighbouring cells, each four times: for the four numbers of a cell.
+    pub(crate) side: [f32; STRIP],
+    /// The sample, four times.
+    value: [f32; 16],
+    /// Weights of rows.
+    pub(crate) main: [f32; LANES],
+    /// First row and first cell.
+    pub(crate) row: i32,
+    pub(crate) column: i32,
 }
 
 /// Geometry of the half plane.
@@ -78,6 +90,12 @@ impl Layout {
         Self { grid, length, core, origin, stride }
     }
 
+    /// The same without samples that are summed in f64.
+    pub(crate) fn without_core(mut self) -> Self {
+        self.core = 0;
+        self
+    }
+
     /// Rows of the half plane, row 0 included.
     pub(crate) fn rows(&self) -> usize {
         self.length.ceil() as usize + LANES / 2 + 1
@@ -91,16 +109,6 @@ impl Layout {
     }
 }
 
-/// Where a sample goes, and with which weights.
-#[derive(Clone, Copy)]
-#[repr(C, align(32))]
-struct Place {
-    main: [f32; LANES],
-    strip: [f32; STRIP],
-    row: i32,
-    column: usize,
-}
-
 /// The ring of rows, and how far each ray has come.
 pub(crate) struct Ring {
     cells: Vec<f32>,
@@ -112,7 +120,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new(layout: &Layout, rays: usize) -> Self {
-        let place = Place { main: [0.0; LANES], strip: [0.0; STRIP], row: 0, column: 0 };
+        let place = Place { side: [0.0; STRIP], value: [0.0; 16], main: [0.0; LANES], row: 0, column: 0 };
         Self {
             cells: vec![0.0; RING * layout.stride * 4],
             next: vec![0; rays],
@@ -130,11 +138,9 @@ impl Ring {
 }
 
 /// What gridding needs to know, all of it fixed by the plan but the samples.
-#[derive(Clone, Copy)]
-pub(crate) struct Gridding<'a> {
+pub(crate) struct Gridding<'a, R> {
     pub(crate) layout: &'a Layout,
-    pub(crate) kernel: &'a Kernel,
-    pub(crate) rays: &'a [Ray],
+    pub(crate) rule: R,
     /// (tile, ray, frequency in the tile), `count` frequencies each.
     pub(crate) samples: &'a [Tile],
     pub(crate) count: usize,
@@ -144,14 +150,7 @@ pub(crate) struct Gridding<'a> {
 pub(crate) type Tile = [Sample; TILE];
 pub(crate) const TILE: usize = 8;
 
-/// Binary places of a fixed-point cell coordinate.
-const PLACES: u32 = 32;
-
-fn fixed(x: f64) -> i64 {
-    (x * f64::from(2.0f32.powi(PLACES as i32))).round() as i64
-}
-
-impl Gridding<'_> {
+impl<R: Rule> Gridding<'_, R> {
     /// Makes the rows of a band in turn, from band 0: row u in `plus`, row −u in `minus`.
     #[inline(always)]
     pub(crate) fn band<S: Simd>(
@@ -159,6 +158,7 @@ impl Gridding<'_> {
         simd: S,
         ring: &mut Ring,
         band: usize,
+        stride: usize,
         plus: &mut [Complex32],
         minus: &mut [Complex32],
     ) {
@@ -168,22 +168,24 @@ impl Gridding<'_> {
             // Rows −8 to −1 are nobody's; what their samples spread into rows 0.. counts.
             self.spread_band(simd, ring, -1);
             self.clear(ring, RING - BAND, 0);
-            self.add_core::<S>(ring);
+            if R::CORE {
+                self.add_core(simd, ring);
+            }
         }
         self.spread_band(simd, ring, band as i32);
         let (grid, first) = (self.layout.grid, band * BAND);
-        let lines = plus.chunks_exact_mut(grid).zip(minus.chunks_exact_mut(grid));
+        let lines = plus.chunks_exact_mut(stride).zip(minus.chunks_exact_mut(stride));
         for (k, (plus, minus)) in lines.take(BAND).enumerate() {
-            self.hand_on(ring, first + k, plus, minus);
+            self.hand_on(ring, first + k, &mut plus[..grid], &mut minus[..grid]);
         }
         self.clear(ring, first % RING, first);
     }
 
     fn start(&self, ring: &mut Ring) {
-        let reach = 0.5 * self.kernel.width() as f64;
+        let reach = 0.5 * self.rule.width() as f64 + 0.01;
         let least = 1.0 - self.count as f64;
-        for (next, ray) in ring.next.iter_mut().zip(self.rays) {
-            *next = (-reach / ray.u).floor().max(least) as i32;
+        for (ray, next) in ring.next.iter_mut().enumerate() {
+            *next = (-reach / self.rule.slope(ray)).floor().max(least) as i32;
         }
     }
 
@@ -191,35 +193,29 @@ impl Gridding<'_> {
     #[inline(always)]
     fn sample(&self, index: usize, j: i32) -> Sample {
         let at = j.unsigned_abs() as usize;
-        let s = self.samples[at / TILE * self.rays.len() + index][at % TILE];
+        let s = self.samples[at / TILE * self.rule.rays() + index][at % TILE];
         if j < 0 { [s[2], s[3], s[0], s[1]] } else { s }
-    }
-
-    /// Fixed-point coordinates of a sample, from which its kernel's first row or cell and the offset follow.
-    #[inline(always)]
-    fn position(&self, cells: f64, j: i32) -> i64 {
-        fixed(f64::from(j) * cells + 1.0 - 0.5 * self.kernel.width() as f64)
     }
 
     /// Spreads the samples of the core into rows 0 to RING.
     #[inline(always)]
-    fn add_core<S: Simd>(&self, ring: &mut Ring) {
+    fn add_core<S: Simd>(&self, simd: S, ring: &mut Ring) {
         ring.core.fill([0.0; 4]);
         let core = self.layout.core as i32;
-        for (index, ray) in self.rays.iter().enumerate() {
+        for index in 0..self.rule.rays() {
             for j in -core..=core {
-                let (u, v) = (self.position(ray.u, j), self.position(ray.v, j));
-                let (main, side) = (self.kernel.weights::<S>(u as u32), self.kernel.weights::<S>(v as u32));
+                let place = &mut ring.places[0];
+                self.rule.place(simd, index, j, place);
                 let value = self.sample(index, j).map(f64::from);
-                let (row, column) = ((u >> PLACES) as i32, (v >> PLACES) as i32 + RING as i32);
-                for (k, main) in main.into_iter().enumerate() {
-                    let row = row + k as i32;
+                let column = place.column + RING as i32;
+                for (k, main) in place.main.into_iter().enumerate() {
+                    let row = place.row + k as i32;
                     if row < 0 || main == 0.0 {
                         continue;
                     }
                     let at = row as usize * CORE_ROW + column as usize;
-                    for (cell, side) in ring.core[at..at + LANES].iter_mut().zip(side) {
-                        let weight = f64::from(main * side);
+                    for (cell, side) in ring.core[at..at + LANES].iter_mut().zip(place.side.chunks_exact(4)) {
+                        let weight = f64::from(main * side[0]);
                         cell.iter_mut().zip(value).for_each(|(cell, value)| *cell += weight * value);
                     }
                 }
@@ -249,54 +245,39 @@ impl Gridding<'_> {
     /// Spreads all samples whose kernel begins in a row of this band.
     #[inline(always)]
     fn spread_band<S: Simd>(&self, simd: S, ring: &mut Ring, band: i32) {
-        let half = 0.5 * (self.kernel.width() as f64 - 1.0);
-        // A kernel begins at the whole number nearest to position − half. Rounding may put a sample one row into the
-        // next band, which the ring has room for where the kernel is narrower than a band, never one row back.
-        let end = f64::from(band + 1) * BAND as f64 - 0.5 + half + 1e-6;
-        for (index, ray) in self.rays.iter().enumerate() {
+        // Where rounding decides, a sample may be taken one row too early, which the ring has room for (the kernel reaches
+        // at most eight rows further), but never too late.
+        let end = f64::from(band + 1) * BAND as f64 + self.rule.reach();
+        let core = self.layout.core as u32;
+        let mut count = 0;
+        for index in 0..self.rule.rays() {
             let from = ring.next[index];
-            let to = (end / ray.u).ceil().min(self.count as f64) as i32;
+            let to = (end / self.rule.slope(index)).ceil().min(self.count as f64) as i32;
             if to <= from {
                 continue;
             }
             ring.next[index] = to;
-            let mut first = from;
-            while first < to {
-                let last = to.min(first + BATCH as i32);
-                self.spread_batch(simd, ring, index, first, last);
-                first = last;
+            for j in (from..to).filter(|j| j.unsigned_abs() > core) {
+                let place = &mut ring.places[count];
+                self.rule.place(simd, index, j, place);
+                let value = self.sample(index, j);
+                place.value.as_chunks_mut().0.fill(value);
+                count += 1;
+                if count == BATCH {
+                    self.spread(simd, ring, count);
+                    count = 0;
+                }
             }
         }
+        self.spread(simd, ring, count);
     }
 
     #[inline(always)]
-    fn spread_batch<S: Simd>(&self, simd: S, ring: &mut Ring, index: usize, first: i32, last: i32) {
-        let (width, ray) = (self.kernel.width(), &self.rays[index]);
-        let (step_u, step_v) = (fixed(ray.u), fixed(ray.v));
-        let (mut u, mut v) = (self.position(ray.u, first), self.position(ray.v, first));
-        v += (self.layout.origin as i64) << PLACES;
+    fn spread<S: Simd>(&self, simd: S, ring: &mut Ring, count: usize) {
         let Ring { cells, places, .. } = ring;
-        let mut count = 0;
-        for j in first..last {
-            if j.unsigned_abs() as usize > self.layout.core {
-                let place = &mut places[count];
-                place.main = self.kernel.weights::<S>(u as u32);
-                let side = self.kernel.weights::<S>(v as u32);
-                let value = self.sample(index, j);
-                let mut strip = [0.0; STRIP];
-                for k in 0..STRIP {
-                    strip[k] = side[k / 4] * value[k % 4];
-                }
-                place.strip = strip;
-                place.row = (u >> PLACES) as i32;
-                place.column = (v >> PLACES) as usize;
-                count += 1;
-            }
-            u += step_u;
-            v += step_v;
-        }
         for place in &places[..count] {
-            match width {
+            match self.rule.width() {
+                5 => self.spread_one::<S, 5>(simd, cells, place),
                 6 => self.spread_one::<S, 6>(simd, cells, place),
                 7 => self.spread_one::<S, 7>(simd, cells, place),
                 _ => self.spread_one::<S, 8>(simd, cells, place),
@@ -307,15 +288,21 @@ impl Gridding<'_> {
     #[inline(always)]
     fn spread_one<S: Simd, const WIDTH: usize>(&self, simd: S, cells: &mut [f32], place: &Place) {
         let stride = 4 * self.layout.stride;
-        let column = 4 * place.column;
-        let (strip, _) = S::as_simd_f32s(&place.strip);
+        let column = 4 * (place.column + self.layout.origin as i32) as usize;
+        let (side, value) = (S::as_simd_f32s(&place.side).0, S::as_simd_f32s(&place.value).0);
+        // At most eight vectors (of the portable path: as many as there are numbers).
+        let mut strip = [simd.splat_f32s(0.0); STRIP];
+        let strip = &mut strip[..side.len()];
+        for (i, (strip, side)) in strip.iter_mut().zip(side).enumerate() {
+            *strip = simd.mul_f32s(*side, value[i % value.len()]);
+        }
         for k in 0..WIDTH {
             let slot = (place.row + k as i32) as usize % RING;
             let weight = simd.splat_f32s(place.main[k]);
             let Some(row) = cells.get_mut(slot * stride + column..) else { return };
             let Some(row) = row.first_chunk_mut::<STRIP>() else { return };
             let (row, _) = S::as_mut_simd_f32s(row);
-            for (cell, value) in row.iter_mut().zip(strip) {
+            for (cell, value) in row.iter_mut().zip(&*strip) {
                 *cell = simd.mul_add_e_f32s(weight, *value, *cell);
             }
         }

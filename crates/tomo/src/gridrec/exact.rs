@@ -8,10 +8,11 @@
 use pulp::Simd;
 use rustfft::num_complex::Complex32;
 
-use super::bands::{Gridding, Layout, Ray, Ring, TILE, Tile};
+use super::bands::{Gridding, Layout, Ring, TILE, Tile};
 use super::frame::Frame;
 use super::inverse::{Inverse, Source};
 use super::lines::{LineBuffers, Lines, quick_length};
+use super::rays::{KernelRule, Ray};
 use super::{GridrecOptions, Tuning};
 use crate::angles::angle_weights;
 use crate::kernel::Kernel;
@@ -109,11 +110,18 @@ impl Source for Plane<'_> {
     }
 
     #[inline(always)]
-    fn band<S: Simd>(&mut self, simd: S, band: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
+    fn band<S: Simd>(
+        &mut self,
+        simd: S,
+        band: usize,
+        stride: usize,
+        plus: &mut [Complex32],
+        minus: &mut [Complex32],
+    ) {
         let Plan { layout, kernel, rays, lines, .. } = self.plan;
-        let gridding =
-            Gridding { layout, kernel, rays, samples: &self.buffers.samples, count: lines.samples() };
-        gridding.band(simd, &mut self.buffers.ring, band, plus, minus);
+        let rule = KernelRule { rays, kernel };
+        let gridding = Gridding { layout, rule, samples: &self.buffers.samples, count: lines.samples() };
+        gridding.band(simd, &mut self.buffers.ring, band, stride, plus, minus);
     }
 }
 

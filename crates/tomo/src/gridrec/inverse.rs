@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::{cast_slice, cast_slice_mut};
 use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
@@ -22,8 +23,16 @@ pub(crate) trait Source {
     /// Number of rows u ≥ 0, row 0 included; those from the Nyquist row on are folded back.
     fn rows(&self) -> usize;
 
-    /// Fills rows u = band · [`BAND`].. and their opposites −u, each in wrap-around order; bands come in turn, from 0.
-    fn band<S: Simd>(&mut self, simd: S, band: usize, plus: &mut [Complex32], minus: &mut [Complex32]);
+    /// Fills rows u = band · [`BAND`].. and their opposites −u, each in wrap-around order; bands come in turn, from 0, and
+    /// rows lie `stride` values apart.
+    fn band<S: Simd>(
+        &mut self,
+        simd: S,
+        band: usize,
+        stride: usize,
+        plus: &mut [Complex32],
+        minus: &mut [Complex32],
+    );
 }
 
 /// Plan of the transform from a `grid` × `grid` frequency plane to two images.
@@ -65,7 +74,7 @@ impl Inverse {
     }
 
     fn lines_len(&self) -> usize {
-        (2 * BAND * self.grid).max(BLOCK * self.stride)
+        2 * BAND * self.stride
     }
 
     fn half_len(&self) -> usize {
@@ -101,12 +110,14 @@ impl Inverse {
         let (grid, rows) = (self.grid, source.rows());
         let nyquist = grid / 2;
         for band in 0..rows.max(nyquist + 1).div_ceil(BAND) {
-            let (plus, minus) = buffers.lines[..2 * BAND * grid].split_at_mut(BAND * grid);
+            let (plus, minus) = buffers.lines.split_at_mut(BAND * self.stride);
             let here = band * BAND..((band + 1) * BAND).min(rows.max(nyquist + 1));
-            source.band(simd, band, plus, minus);
+            source.band(simd, band, self.stride, plus, minus);
             for (sign, lines) in [(false, plus), (true, minus)] {
-                let lines = &mut lines[..here.len() * grid];
-                self.fft.process_with_scratch(lines, &mut buffers.scratch);
+                let lines = &mut lines[..here.len() * self.stride];
+                for line in lines.chunks_exact_mut(self.stride) {
+                    self.fft.process_with_scratch(&mut line[..grid], &mut buffers.scratch);
+                }
                 self.scatter(here.clone(), sign, lines, &mut buffers.half);
             }
         }
@@ -137,7 +148,7 @@ impl Inverse {
         let (grid, nyquist) = (self.grid, self.grid / 2);
         for (block, target) in half.chunks_exact_mut(BLOCK * grid).enumerate() {
             let y = ((self.first + block as isize) * BLOCK as isize).rem_euclid(grid as isize) as usize;
-            for (line, u) in lines.chunks_exact(grid).zip(rows.clone()) {
+            for (line, u) in lines.chunks_exact(self.stride).zip(rows.clone()) {
                 let source = &line[y..y + BLOCK];
                 let at = if opposite { 2 * grid - u } else { u } % grid;
                 let cell = &mut target[at * BLOCK..(at + 1) * BLOCK];
@@ -183,9 +194,11 @@ impl Inverse {
 /// Turns (grid row, k) into k lines of grid rows, `stride` apart.
 #[inline(always)]
 fn gather(half: &[Complex32], lines: &mut [Complex32], stride: usize) {
-    for (u, cell) in half.chunks_exact(BLOCK).enumerate() {
-        for (k, value) in cell.iter().enumerate() {
-            lines[k * stride + u] = *value;
+    let (half, lines): (&[u64], &mut [u64]) = (cast_slice(half), cast_slice_mut(lines));
+    for (block, cells) in half.as_chunks::<{ BLOCK * BLOCK }>().0.iter().enumerate() {
+        for k in 0..BLOCK {
+            let values: [u64; BLOCK] = std::array::from_fn(|u| cells[u * BLOCK + k]);
+            lines[k * stride + block * BLOCK..][..BLOCK].copy_from_slice(&values);
         }
     }
 }

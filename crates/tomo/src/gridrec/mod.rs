@@ -9,6 +9,7 @@ mod exact;
 mod frame;
 mod inverse;
 mod lines;
+mod rays;
 mod tomopy;
 mod wrap;
 
@@ -329,7 +330,7 @@ impl WithSimd for Pair<'_> {
                 self.plan.inverse.run(simd, inverse, &mut exact::Plane { plan, buffers }, self.images);
             }
             (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) => {
-                plan.spread(buffers, self.sinograms);
+                plan.filter(buffers, self.sinograms);
                 self.plan.inverse.run(simd, inverse, &mut tomopy::Plane { plan, buffers }, self.images);
             }
             _ => {}

@@ -19,15 +19,18 @@ use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
-use super::bands::BAND;
+use super::bands::{Gridding, Layout, Place, Ring, Rule, TILE, Tile};
 use super::inverse::Source;
 use super::{GridrecOptions, Padding};
+use crate::kernel::LANES;
 
 const C: f64 = 7.0;
 const LAMBDA: f64 = 0.999_985_46;
 const TABLE: usize = 512;
 /// Half width in grid cells: 2C/π = 4.46 cut to 4, halved.
 const REACH: f32 = 2.0;
+/// Grid points within reach of a position.
+const WIDTH: usize = 5;
 /// Table entries per grid cell.
 const SPACING: f32 = 256.0;
 /// Coefficients of the even Legendre polynomials, from the method's publication.
@@ -89,17 +92,33 @@ pub(super) struct Plan {
     table: Vec<f32>,
     /// Filter, amplitude and shift of the rotation centre to the origin, per frequency.
     response: Vec<Complex32>,
-    /// Cosine and sine of each angle.
-    directions: Vec<(f32, f32)>,
+    /// By slope.
+    directions: Vec<Direction>,
+    layout: Layout,
     fft: Arc<dyn Fft<f32>>,
+}
+
+/// One projection's line through the frequency plane.
+struct Direction {
+    projection: usize,
+    cos: f32,
+    sin: f32,
+}
+
+impl Direction {
+    /// It runs to negative u: its half axes are exchanged for gridding.
+    fn flip(&self) -> bool {
+        self.cos < 0.0
+    }
 }
 
 /// Buffers of one thread.
 pub(super) struct Buffers {
     line: Vec<Complex32>,
     scratch: Vec<Complex32>,
-    /// Frequency plane with its origin in the middle, (u, v).
-    plane: Vec<Complex32>,
+    /// (tile, direction)
+    samples: Vec<Tile>,
+    ring: Ring,
 }
 
 impl Plan {
@@ -121,22 +140,42 @@ impl Plan {
                 Complex32::new(phase.cos(), -phase.sin()) * (filter * norm)
             })
             .collect();
-        let directions = options.angles.iter().map(|a| ((*a as f32).cos(), (*a as f32).sin())).collect();
+        let mut directions: Vec<Direction> = options
+            .angles
+            .iter()
+            .enumerate()
+            .map(|(projection, a)| Direction { projection, cos: (*a as f32).cos(), sin: (*a as f32).sin() })
+            .collect();
+        let order = |d: &Direction| if d.flip() { (-d.sin).atan2(-d.cos) } else { d.sin.atan2(d.cos) };
+        directions.sort_by(|a, b| order(a).total_cmp(&order(b)).then(a.projection.cmp(&b.projection)));
+        let layout = Layout::new(grid, (grid / 2) as f64, grid / 2).without_core();
         let fft = FftPlanner::new().plan_fft_inverse(grid);
         let table = kernel_table();
-        Self { grid, columns: options.columns, pad, edge, table, response, directions, fft }
+        Self { grid, columns: options.columns, pad, edge, table, response, directions, layout, fft }
+    }
+
+    /// Frequencies of a line, from 0; Nyquist is left out.
+    fn count(&self) -> usize {
+        self.grid / 2
+    }
+
+    fn tiles(&self) -> usize {
+        self.count().div_ceil(TILE) * self.directions.len()
     }
 
     pub(super) fn buffers(&self) -> Buffers {
         Buffers {
             line: vec![Complex32::default(); self.grid],
             scratch: vec![Complex32::default(); self.fft.get_inplace_scratch_len()],
-            plane: vec![Complex32::default(); self.grid * self.grid],
+            samples: vec![Tile::default(); self.tiles()],
+            ring: Ring::new(&self.layout, self.directions.len()),
         }
     }
 
     pub(super) fn buffer_bytes(&self) -> usize {
-        (self.grid + self.fft.get_inplace_scratch_len() + self.grid * self.grid) * size_of::<Complex32>()
+        (self.grid + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
+            + self.tiles() * size_of::<Tile>()
+            + Ring::bytes(&self.layout, self.directions.len())
     }
 
     pub(super) fn shared_bytes(&self) -> usize {
@@ -148,14 +187,13 @@ impl Plan {
         self.grid
     }
 
-    /// Grids both sinograms onto the plane.
+    /// Filters both sinograms into samples on rays.
     #[inline(always)]
-    pub(super) fn spread(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
-        buffers.plane.fill(Complex32::default());
-        let n = self.columns;
-        for (angle, &(cos, sin)) in self.directions.iter().enumerate() {
-            let rows = sinograms.map(|s| &s[angle * n..(angle + 1) * n]);
-            let line = &mut buffers.line[..];
+    pub(super) fn filter(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
+        let (n, grid) = (self.columns, self.grid);
+        let Buffers { line, scratch, samples, .. } = buffers;
+        for (at, direction) in self.directions.iter().enumerate() {
+            let rows = sinograms.map(|s| &s[direction.projection * n..(direction.projection + 1) * n]);
             line.fill(Complex32::default());
             for (value, (a, b)) in line[self.pad..].iter_mut().zip(rows[0].iter().zip(rows[1])) {
                 *value = Complex32::new(*a, *b);
@@ -165,54 +203,28 @@ impl Plan {
                 line[..self.pad].fill(first);
                 line[self.pad + n..2 * self.pad + n].fill(last);
             }
-            self.fft.process_with_scratch(line, &mut buffers.scratch);
-            self.spread_line(line, cos, sin, &mut buffers.plane);
-        }
-    }
-
-    /// Spreads one projection's spectrum, both halves, over the plane.
-    #[inline(always)]
-    fn spread_line(&self, line: &[Complex32], cos: f32, sin: f32, plane: &mut [Complex32]) {
-        let grid = self.grid;
-        let middle = (grid / 2) as f32;
-        let limits = |at: f32| {
-            ((at - REACH).ceil().max(1.0) as usize, ((at + REACH).floor().min((grid - 1) as f32)) as usize)
-        };
-        for j in 1..grid / 2 {
-            let plus = self.response[j] * line[j];
-            let minus = self.response[j].conj() * line[grid - j];
-            let (u, v) = (j as f32 * cos + middle, j as f32 * sin + middle);
-            let ((u0, u1), (v0, v1)) = (limits(u), limits(v));
-            if u1 < u0 || v1 < v0 {
-                continue;
-            }
-            let mut weights = [0.0f32; 5];
-            let count = v1 - v0 + 1;
-            for (k, weight) in weights.iter_mut().take(count).enumerate() {
-                *weight = self.lookup((v - (v0 + k) as f32).abs());
-            }
-            for iu in u0..=u1 {
-                let across = self.lookup((u - iu as f32).abs());
-                let (row, mirror) = (iu * grid + v0, (grid - iu) * grid + grid - v0);
-                for (k, weight) in weights.iter().take(count).enumerate() {
-                    let weight = across * weight;
-                    plane[row + k] += plus * weight;
-                    plane[mirror - k] += minus * weight;
+            self.fft.process_with_scratch(line, scratch);
+            let tiles = samples[at..].iter_mut().step_by(self.directions.len());
+            for ((tile, responses), first) in tiles.zip(self.response.chunks(TILE)).zip((0..).step_by(TILE)) {
+                for (k, (sample, response)) in tile.iter_mut().zip(responses).enumerate() {
+                    let j = first + k;
+                    let plus = *response * line[j];
+                    let minus = response.conj() * line[(grid - j) % grid];
+                    *sample = if direction.flip() {
+                        [minus.re, minus.im, plus.re, plus.im]
+                    } else {
+                        [plus.re, plus.im, minus.re, minus.im]
+                    };
                 }
             }
         }
-    }
-
-    #[inline(always)]
-    fn lookup(&self, distance: f32) -> f32 {
-        self.table[((distance * SPACING + 0.5) as usize).min(TABLE)]
     }
 }
 
 /// A gridded frequency plane.
 pub(super) struct Plane<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) buffers: &'a Buffers,
+    pub(super) buffers: &'a mut Buffers,
 }
 
 impl Source for Plane<'_> {
@@ -221,16 +233,78 @@ impl Source for Plane<'_> {
     }
 
     #[inline(always)]
-    fn band<S: Simd>(&mut self, _: S, band: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
-        let (grid, half) = (self.plan.grid, self.plan.grid / 2);
-        let lines = plus.chunks_exact_mut(grid).zip(minus.chunks_exact_mut(grid));
-        for (k, (plus, minus)) in lines.enumerate() {
-            let u = band * BAND + k;
-            for (line, natural) in [(plus, half + u), (minus, (half + grid).saturating_sub(u))] {
-                let source = &self.buffers.plane[(natural % grid) * grid..][..grid];
-                line[..half].copy_from_slice(&source[half..]);
-                line[half..].copy_from_slice(&source[..half]);
-            }
+    fn band<S: Simd>(
+        &mut self,
+        simd: S,
+        band: usize,
+        stride: usize,
+        plus: &mut [Complex32],
+        minus: &mut [Complex32],
+    ) {
+        let Plan { layout, .. } = self.plan;
+        let rule = TableRule { plan: self.plan };
+        let gridding = Gridding { layout, rule, samples: &self.buffers.samples, count: self.plan.count() };
+        gridding.band(simd, &mut self.buffers.ring, band, stride, plus, minus);
+    }
+}
+
+/// TomoPy's positions, cuts and table look-ups.
+struct TableRule<'a> {
+    plan: &'a Plan,
+}
+
+impl TableRule<'_> {
+    /// First grid index and weights along one axis of a position, counted from the grid's corner; with `mirror` those of
+    /// the opposite grid points, in their order, counted from the middle in either case.
+    #[inline(always)]
+    fn axis(&self, at: f32, mirror: bool) -> (i32, [f32; LANES]) {
+        let grid = self.plan.grid as i32;
+        let first = ((at - REACH).ceil() as i32).max(1);
+        let last = ((at + REACH).floor() as i32).min(grid - 1);
+        let mut weights = [0.0; LANES];
+        for k in 0..WIDTH as i32 {
+            let i = if mirror { last - k } else { first + k };
+            let distance = (at - i as f32).abs();
+            let weight = self.plan.table[((distance * SPACING + 0.5) as usize).min(TABLE)];
+            weights[k as usize] = if first <= i && i <= last { weight } else { 0.0 };
+        }
+        (if mirror { grid / 2 - last } else { first - grid / 2 }, weights)
+    }
+}
+
+impl Rule for TableRule<'_> {
+    const CORE: bool = false;
+
+    #[inline(always)]
+    fn rays(&self) -> usize {
+        self.plan.directions.len()
+    }
+
+    #[inline(always)]
+    fn slope(&self, ray: usize) -> f64 {
+        f64::from(self.plan.directions[ray].cos.abs())
+    }
+
+    #[inline(always)]
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
+    fn reach(&self) -> f64 {
+        // A kernel begins at the next whole number from position − 2 on, computed in f32.
+        f64::from(REACH) + 2e-3
+    }
+
+    #[inline(always)]
+    fn place<S: Simd>(&self, _: S, ray: usize, j: i32, place: &mut Place) {
+        let direction = &self.plan.directions[ray];
+        let mirror = direction.flip() != (j < 0);
+        let (at, middle) = (j.unsigned_abs() as f32, (self.plan.grid / 2) as f32);
+        (place.row, place.main) = self.axis(at * direction.cos + middle, mirror);
+        let side;
+        (place.column, side) = self.axis(at * direction.sin + middle, mirror);
+        for (wide, side) in place.side.as_chunks_mut::<4>().0.iter_mut().zip(side) {
+            *wide = [side; 4];
         }
     }
 }
