@@ -41,9 +41,10 @@ pub struct Failure {
     /// The key of the step in which it arose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Box<str>>,
-    /// What a program or person may want to see: exit code, the tail of the log.
+    /// What a program or person may want to see: exit code, the tail of the log. Boxed, because every result
+    /// in a flow has room for it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub details: Value,
+    pub details: Box<Value>,
 }
 
 impl Failure {
@@ -56,7 +57,7 @@ impl Failure {
             retry_after: None,
             work_ended: false,
             step: None,
-            details: Value::Null,
+            details: Box::default(),
         }
     }
 
@@ -90,7 +91,7 @@ impl Failure {
     /// With facts beside the message.
     #[must_use]
     pub fn with_details(mut self, details: Value) -> Self {
-        self.details = details;
+        self.details = Box::new(details);
         self
     }
 
