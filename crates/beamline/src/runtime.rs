@@ -42,8 +42,8 @@ pub struct Facility {
     pub site: String,
     /// Where its jobs see that site's root.
     pub site_root: PathBuf,
-    /// Where job folders are made, as its jobs see it.
-    pub jobs: PathBuf,
+    /// Where job folders are made, from the site's root.
+    pub jobs: RelPath,
     /// The program, `beamrail`.
     pub command: PathBuf,
     /// Arguments for every job (`--memory`, `--threads`).
@@ -100,6 +100,8 @@ pub struct ReconSettings {
     pub recipe: String,
     /// `key=value` of the recipe.
     pub set: Vec<String>,
+    /// What is written: `tiff`, `zarr`; empty for both.
+    pub write: Vec<String>,
     /// Submissions in all, where trying again can help.
     pub attempts: u32,
 }
