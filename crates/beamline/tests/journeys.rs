@@ -1,4 +1,5 @@
 //! Whole journeys of a scan, on four local sites, with a facility that pretends.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod common;
 
