@@ -82,6 +82,10 @@ pub fn work(root: &Path) -> Value {
     let mut copied: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for line in transfers.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
+        // A probe that was taken away is sent again by a check that is repeated.
+        if line["what"].as_str().unwrap().starts_with("beamrail-checks/") {
+            continue;
+        }
         let sums = copied.entry(line["what"].to_string()).or_default();
         *sums = (line["bytes"].as_u64().unwrap(), sums.1 + line["copied"].as_u64().unwrap());
     }
