@@ -293,7 +293,7 @@ pub(super) fn nearest<'n, S: AsRef<str>>(name: &str, known: &'n [S]) -> Option<&
 /// 0 to 1: beginnings count more, and two letters that changed places are one slip, also in a short name.
 fn likeness(one: &str, other: &str) -> f64 {
     let slips = strsim::osa_distance(one, other);
-    let slip = if slips <= 1 && one.len() > 2 { 0.9 } else { 0.0 };
+    let slip = if slips <= 1 && one.len() > 1 { 0.9 } else { 0.0 };
     strsim::jaro_winkler(one, other).max(slip)
 }
 
