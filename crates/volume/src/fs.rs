@@ -130,6 +130,24 @@ pub(crate) fn write_shared(root: &Path, relative: &str, bytes: &[u8]) -> Result<
     })
 }
 
+/// Removes what processes that were killed in [`write_shared`] left beside `path`.
+pub(crate) fn remove_shared_parts(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The process's number between the file's name and the ending, doubled dots of hidden files aside.
+        let middle = name.trim_start_matches('.').strip_prefix(prefix.trim_start_matches('.'));
+        let ours =
+            middle.and_then(|rest| rest.strip_suffix(".part")).is_some_and(|n| n.parse::<u32>().is_ok());
+        if ours && name.starts_with('.') {
+            std::fs::remove_file(entry.path()).map_err(|e| Error::io("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
 /// Lets `write` make the temporary file `part` and gives it its name.
 fn place(root: &Path, relative: &str, part: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let path = root.join(relative);
@@ -364,6 +382,22 @@ mod tests {
         let mode = |p: &str| std::fs::metadata(dir.path().join(p)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("a"), mode("a/b"), mode("a/b/c")), (0o2775, 0o2775, 0o664));
         assert_eq!(std::fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+    }
+
+    /// A job killed while it wrote metadata left a file that its manifest did not know.
+    #[test]
+    fn leftovers_of_killed_processes_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".zattrs", "..zattrs.4711.part", "..zattrs.x.part", "..zgroup.1.part", "zattrs.1.part"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        remove_shared_parts(&dir.path().join(".zattrs")).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["..zattrs.x.part", "..zgroup.1.part", ".zattrs", "zattrs.1.part"]);
     }
 
     #[test]

@@ -293,8 +293,14 @@ impl OmeZarr {
 
     /// Writes all metadata with the contrast window; the volume is complete then. The window is in values
     /// (not stored integers).
+    ///
+    /// Metadata that a killed process left under a temporary name are removed: all other writers have ended.
     pub fn finish(&self, window: Window) -> Result<Vec<FileRecord>> {
-        self.write_metadata(Some(window))
+        let records = self.write_metadata(Some(window))?;
+        for record in &records {
+            fs::remove_shared_parts(&self.root.join(&record.path))?;
+        }
+        Ok(records)
     }
 
     fn metadata_files(&self, window: Option<Window>) -> Vec<(String, Vec<u8>)> {
