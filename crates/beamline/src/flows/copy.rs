@@ -110,6 +110,15 @@ async fn keep(
     run: &str,
     done: &Transferred,
 ) -> Result<Copied> {
+    let by = format!("{run} ({})", done.permit);
+    // The source first: where the destination is found verified after a crash, the source is too.
+    if record.level < Some(Level::TransferChecksummed) && done.level >= Level::TransferChecksummed {
+        let from = beam.site(&record.site)?;
+        let files = beam.custody.files(record.id)?;
+        let seen = observe_with(from.as_ref(), &record.base, &files, &done.files, beam.now()).await;
+        let verification = Verification { level: Level::TransferChecksummed, seen, by: by.clone() };
+        beam.custody.verify(record.id, &verification, beam.now())?;
+    }
     let new = NewCopy {
         dataset: record.dataset.clone(),
         site: to.to_owned(),
@@ -119,16 +128,8 @@ async fn keep(
         by: run.to_owned(),
     };
     let id = beam.custody.register(&new, beam.now())?;
-    let by = format!("{run} ({})", done.permit);
-    let verification = Verification { level: done.level, seen: done.seen.clone(), by: by.clone() };
+    let verification = Verification { level: done.level, seen: done.seen.clone(), by };
     let there = beam.custody.verify(id, &verification, beam.now())?;
-    if record.level < Some(Level::TransferChecksummed) && done.level >= Level::TransferChecksummed {
-        let from = beam.site(&record.site)?;
-        let files = beam.custody.files(record.id)?;
-        let seen = observe_with(from.as_ref(), &record.base, &files, &done.files, beam.now()).await;
-        let verification = Verification { level: Level::TransferChecksummed, seen, by };
-        beam.custody.verify(record.id, &verification, beam.now())?;
-    }
     Ok(copied(record, &there, to, done.copied, done.reused, done.elapsed.as_secs_f64(), done.level))
 }
 
@@ -155,7 +156,8 @@ fn copied(
     }
 }
 
-/// The verified copy of the same content that is there already and looks as it did, if there is one.
+/// The verified copy of the same content that is there already and looks as it did, if there is one. A source whose
+/// content nobody knows yet has to be read: then it is compared byte by byte.
 async fn standing(
     beam: &Beamline,
     record: &CopyRecord,
@@ -171,7 +173,8 @@ async fn standing(
             && one.state == State::Present
             && one.level >= needed
             && one.is_like(record)
-            && (record.content.is_none() || one.content == record.content)
+            && record.content.is_some()
+            && one.content == record.content
     });
     let Some(known) = known else { return Ok(None) };
     let files = beam.custody.files(known.id)?;
