@@ -120,7 +120,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[custody]\nlevel = \"perfect\"", "give one of listed"),
     ("[custody]\nlevel = \"listed\"", "a name proves nothing"),
-    ("[custody]\nnotice = \"1 hour\"", "48 hours"),
+    ("[custody]\nnotice = \"1 hour\"", "must be 2 days or more"),
     ("[custody]\nscrub_after = \"0 days\"", "longer than nothing"),
     ("[flows.dispatcher]\nflows = [\"alcf_recon_flw\"]", "did you mean alcf_recon_flow?"),
     ("[flows.dispatcher]\nfail_over = [\"nersc\"]", "there is no flow nersc"),
@@ -251,13 +251,17 @@ const WRONG: &[(&str, &str)] = &[
 fn a_hundred_wrong_files_are_explained() {
     parse(BASE).unwrap();
     assert!(WRONG.len() >= 100, "{}", WRONG.len());
+    let mut wrong = Vec::new();
     for (added, words) in WRONG {
         let text = format!("{BASE}{added}\n");
-        let error = parse(&text).err().unwrap_or_else(|| panic!("accepted: {added}")).to_string();
-        assert!(error.contains(words), "{added}\n  gave: {error}\n  without: {words}");
-        assert!(error.starts_with("/etc/beamrail/beamrail.toml"), "{error}");
-        assert!(!error.contains("hunter2"), "a secret is told: {error}");
+        let error = parse(&text).err().map_or("accepted".to_owned(), |error| error.to_string());
+        let told = error.starts_with("/etc/beamrail/beamrail.toml") && !error.contains("hunter2");
+        if !error.contains(words) || !told {
+            wrong.push(format!("{added}\n  gave: {error}\n  without: {words}"));
+        }
     }
+    // All at once: the first miss must not hide the others.
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (text, words) in [
         ("", "beamline: is missing"),
         ("[beamline]\n", "beamline.id: is missing"),
