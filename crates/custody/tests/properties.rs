@@ -126,6 +126,8 @@ struct Model {
     world: World,
     plans: Vec<Plan>,
     permits: Vec<(DeletePermit, CopyId)>,
+    /// Whether files were damaged or lost behind custody's back since the oldest permit that is out was minted.
+    disturbed: bool,
     /// When the deletion of a copy was announced.
     announced: Vec<(CopyId, Timestamp)>,
     papers: bool,
@@ -150,6 +152,7 @@ impl Model {
             world,
             plans: vec![],
             permits: vec![],
+            disturbed: false,
             announced: vec![],
             papers: false,
             held: vec![],
@@ -169,7 +172,14 @@ impl Model {
 
     /// Whether a good raw copy really is at a counted site (the clock and the records left aside).
     fn raw_is_safe(&self) -> bool {
-        self.settings.sites.iter().any(|(site, policy)| policy.counted && self.world.holds(site, &dataset(0)))
+        self.raw_is_safe_without(&[])
+    }
+
+    /// The same with the raw copies at some sites gone.
+    fn raw_is_safe_without(&self, gone: &[String]) -> bool {
+        self.settings.sites.iter().any(|(site, policy)| {
+            policy.counted && !gone.contains(site) && self.world.holds(site, &dataset(0))
+        })
     }
 
     fn apply(&mut self, op: &Op) {
@@ -195,6 +205,7 @@ impl Model {
                 }
             }
             Op::Lose { copy } => {
+                self.disturbed = true;
                 if let Some(copy) = self.pick(*copy) {
                     let disk = self.world.disks.get_mut(&copy.site).unwrap();
                     let below = copy.base.to_string();
@@ -202,6 +213,7 @@ impl Model {
                 }
             }
             Op::Damage { site, file, how } => {
+                self.disturbed = true;
                 let disk = self.world.disks.get_mut(SITES[*site]).unwrap();
                 let count = disk.len().max(1);
                 if let Some((_, real)) = disk.iter_mut().nth(file % count) {
@@ -282,8 +294,9 @@ impl Model {
             }
             Op::Act { plan, item, uses } => self.act(*plan, *item, *uses),
             Op::Redeem => {
+                let disturbed = std::mem::take(&mut self.disturbed);
                 for (permit, copy) in std::mem::take(&mut self.permits) {
-                    self.redeem(permit, copy);
+                    self.redeem(permit, copy, disturbed);
                 }
             }
         }
@@ -298,8 +311,13 @@ impl Model {
         if let Ok(permit) = self.world.ask(&plan, item.copy) {
             self.check(item.copy);
             match uses {
-                true => self.redeem(permit, item.copy),
-                false => self.permits.push((permit, item.copy)),
+                // Nothing can come between.
+                true => self.redeem(permit, item.copy, false),
+                false => {
+                    // What happened before was seen when this one was minted, but not by those before it.
+                    self.disturbed &= !self.permits.is_empty();
+                    self.permits.push((permit, item.copy));
+                }
             }
         }
     }
@@ -319,6 +337,16 @@ impl Model {
                 .all(|one| one.site != copy.site || one.dataset != copy.dataset)
         );
         assert!(!self.world.away.contains(&copy.site));
+        if copy.dataset.kind == Kind::Raw && self.raw_is_safe() {
+            let others = self.permits.iter().map(|(_, other)| self.world.custody.copy(*other).unwrap());
+            let raw = others.filter(|other| other.dataset == copy.dataset && other.state == State::Deleting);
+            let gone: Vec<String> = raw.map(|other| other.site).chain([copy.site.clone()]).collect();
+            assert!(
+                self.raw_is_safe_without(&gone),
+                "no good raw copy would be left beside that at {}",
+                copy.site
+            );
+        }
         if copy.dataset.kind == Kind::Tiff {
             let pending: Vec<CopyId> = self.permits.iter().map(|(_, copy)| *copy).collect();
             let another = self.copies().iter().any(|other| {
@@ -335,8 +363,10 @@ impl Model {
         }
     }
 
-    /// Uses a permit, if it is still good, against the world as it is now.
-    fn redeem(&mut self, permit: DeletePermit, copy: CopyId) {
+    /// Uses a permit, if it is still good, against the world as it is now. Where the world was `disturbed` after
+    /// the witnesses were read, which nobody can know who does not read them again, only what custody itself
+    /// allowed can be judged, and was when the permit was minted ([`Model::check`]).
+    fn redeem(&mut self, permit: DeletePermit, copy: CopyId, disturbed: bool) {
         let record = self.world.custody.copy(copy).unwrap();
         let was_safe = self.raw_is_safe();
         let Ok(order) = permit.redeem(self.world.now) else { return };
@@ -352,7 +382,7 @@ impl Model {
         }
         self.world.custody.record_deleted(&order.receipt(&gone, vec![]), self.world.now).unwrap();
         self.deleted += 1;
-        if record.dataset.kind == Kind::Raw && was_safe {
+        if record.dataset.kind == Kind::Raw && was_safe && !disturbed {
             assert!(self.raw_is_safe(), "the last good raw copy was deleted, at {}", record.site);
         }
     }
