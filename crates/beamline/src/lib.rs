@@ -6,9 +6,12 @@
 
 pub mod config;
 mod error;
+pub mod explain;
 pub mod flows;
 pub mod identity;
+pub mod init;
 mod runtime;
+pub mod watch;
 
 pub use error::{Error, Result};
 pub use runtime::{

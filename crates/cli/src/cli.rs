@@ -3,19 +3,22 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    center, completions, demo, inspect, man, recipes, reconstruct, simulate, verify, zarr,
+    center, check, completions, custody, demo, init, inspect, man, prune, recipes, reconcile, reconstruct,
+    run, runs, simulate, verify, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed; 2 usage; 3 bad input; 130 interrupted.
+Exit codes: 0 done; 1 failed; 2 usage; 3 bad input; 4 a site or service did not answer or refused;
+130 interrupted.
 Results go to stdout, messages and progress to stderr.";
 
 /// From a synchrotron microCT scan to a volume
 ///
 /// beamrail reads a raw scan (HDF5), finds the rotation centre, reconstructs slice by slice in bounded
-/// memory, and writes TIFF slices and a multi-resolution OME-Zarr in the same pass.
+/// memory, and writes TIFF slices and a multi-resolution OME-Zarr in the same pass. With a configuration
+/// (beamrail init) it carries scans between sites and facilities, and looks after every copy.
 #[derive(Debug, Parser)]
 #[command(name = "beamrail", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -38,6 +41,15 @@ enum Command {
     Zarr(zarr::Args),
     Verify(verify::Args),
     Recipes(recipes::Args),
+    Init(init::Args),
+    Check(check::Args),
+    Run(run::Args),
+    Runs(runs::Args),
+    Watch(watch::Args),
+    Worker(worker::Args),
+    Custody(custody::Args),
+    Prune(prune::Args),
+    Reconcile(reconcile::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -55,6 +67,15 @@ impl Cli {
             Command::Zarr(args) => zarr::run(&args, progress),
             Command::Verify(args) => verify::run(&args, progress),
             Command::Recipes(args) => recipes::run(&args),
+            Command::Init(args) => init::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Run(args) => run::run(&args, progress),
+            Command::Runs(args) => runs::run(&args, progress),
+            Command::Watch(args) => watch::run(&args),
+            Command::Worker(args) => worker::run(&args),
+            Command::Custody(args) => custody::run(&args),
+            Command::Prune(args) => prune::run(&args, progress),
+            Command::Reconcile(args) => reconcile::run(&args, progress),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
         }

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Usage,
     /// The scan, the recipe or another input cannot be used; nothing was made.
     BadInput,
+    /// A site, facility or service could not be reached, or refused.
+    Service,
     /// Stopped by a signal.
     Interrupted,
 }
@@ -32,6 +34,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::BadInput => 3,
+            Self::Service => 4,
             Self::Interrupted => 130,
         }
     }
@@ -192,6 +195,53 @@ impl From<reconstruct::Error> for Failure {
                 }
             }
         }
+    }
+}
+
+impl From<beamline::config::Error> for Failure {
+    fn from(error: beamline::config::Error) -> Self {
+        use beamline::config::Error;
+        match error {
+            Error::Custody(error) => error.into(),
+            Error::Engine(error) => error.into(),
+            error => {
+                let found = !matches!(error, Error::NotFound { .. });
+                let failure = Self::from_error(Exit::BadInput, &error);
+                if found { failure } else { failure.hint("--config FILE, or beamrail init") }
+            }
+        }
+    }
+}
+
+impl From<beamline::Error> for Failure {
+    fn from(error: beamline::Error) -> Self {
+        let exit = match &error {
+            beamline::Error::Value { .. } | beamline::Error::Unknown { .. } => Exit::BadInput,
+            error if error.refusal().is_some() => Exit::Service,
+            beamline::Error::Sites(sites::Error::Unreachable { .. } | sites::Error::NoWay { .. }) => {
+                Exit::Service
+            }
+            _ => Exit::Failed,
+        };
+        Self::from_error(exit, &error)
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        let exit = if error.is_bad_input() { Exit::BadInput } else { Exit::Failed };
+        Self::from_error(exit, &error)
+    }
+}
+
+impl From<custody::Error> for Failure {
+    fn from(error: custody::Error) -> Self {
+        let exit = match &error {
+            custody::Error::Value { .. } | custody::Error::Unknown { .. } => Exit::BadInput,
+            error if error.refusal().is_some() => Exit::Service,
+            _ => Exit::Failed,
+        };
+        Self::from_error(exit, &error)
     }
 }
 

@@ -124,26 +124,6 @@ fn a_centre_outside_the_image_is_bad_input() {
     assert!(!dir.file("out/recscan").exists() && !dir.file("out/recscan.zarr").exists());
 }
 
-#[test]
-fn the_demo_shows_what_it_made_and_can_be_repeated() {
-    let dir = Dir::new();
-    for _ in 0..2 {
-        let text = dir.ok(&["demo", "--size", "tiny", "--no-serve"]);
-        for words in ["true centre", "preview.png", "digests match", "time by stage", "gridrec", "zarr"] {
-            assert!(text.contains(words), "'{words}' is not in: {text}");
-        }
-    }
-    for name in
-        ["demo_tiny.h5", "recdemo_tiny.preview.png", "recdemo_tiny.manifest.json", "recdemo_tiny.zarr"]
-    {
-        assert!(dir.file("beamrail-demo").join(name).exists(), "{name}");
-    }
-    // A scan of somebody else is reconstructed too, and its results are not replaced.
-    scan(&dir);
-    dir.ok(&["demo", "--dir", "mine", "--scan", "scan.h5"]);
-    dir.refused(&["demo", "--dir", "mine", "--scan", "scan.h5"], 3, &["exists"]);
-}
-
 /// Ctrl-C: the job ends at a safe point with 130, says how to go on, and goes on.
 #[test]
 #[cfg(unix)]

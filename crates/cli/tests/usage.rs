@@ -5,7 +5,7 @@ mod common;
 use common::Dir;
 use std::process::Stdio;
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 19] = [
     "demo",
     "reconstruct",
     "center",
@@ -14,6 +14,15 @@ const COMMANDS: [&str; 10] = [
     "zarr",
     "verify",
     "recipes",
+    "init",
+    "check",
+    "run",
+    "runs",
+    "watch",
+    "worker",
+    "custody",
+    "prune",
+    "reconcile",
     "completions",
     "man",
 ];
@@ -33,7 +42,7 @@ fn help_is_data_and_ends_well() {
             assert!(!bare || !next.trim().is_empty(), "{command}: no help for {flag}");
         }
     }
-    assert!(help.contains("Exit codes: 0 done; 1 failed; 2 usage; 3 bad input; 130 interrupted."));
+    assert!(help.contains("Exit codes: 0 done; 1 failed; 2 usage; 3 bad input; 4 a site"));
     assert_eq!(dir.ok(&["--version"]), format!("beamrail {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -69,6 +78,15 @@ fn usage_errors_end_with_2_and_do_nothing() {
         &["demo", "--size", "huge"],
         &["demo", "--size", "tiny", "--scan", "x.h5"],
         &["verify"],
+        &["run", "x", "--at", "now", "--in", "2 hours"],
+        &["runs", "shwo"],
+        &["runs", "show"],
+        &["runs", "list", "--state", "asleep"],
+        &["worker", "--concurrency", "0"],
+        &["watch", "--quiet", "a while"],
+        &["custody", "hold"],
+        &["prune", "everything"],
+        &["init", "--env", ".env"],
     ];
     for case in cases {
         dir.refused(case, 2, &[]);

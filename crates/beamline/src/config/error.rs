@@ -50,6 +50,12 @@ pub enum Error {
         /// All that is wrong, by line.
         problems: Vec<Problem>,
     },
+    /// The beamline's own records cannot be opened.
+    #[error(transparent)]
+    Custody(#[from] custody::Error),
+    /// The journal of runs cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// Something is configured that this version cannot do.
     #[error("{what}: kind {kind:?} is not in this version; there is only kind \"local\"")]
     NotYet {

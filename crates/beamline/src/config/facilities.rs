@@ -1,6 +1,6 @@
 //! `[facilities.NAME]`.
 
-use custody::Age;
+use custody::{Age, RelPath};
 
 use super::read::{Problems, Section};
 use super::{Facility, FacilityKind};
@@ -41,6 +41,7 @@ pub(super) fn facility(
         site: site.map(|(_, name)| name).unwrap_or_default(),
         site_root: section.folder("site_root", problems),
         command: section.text("command", problems).map_or_else(|| "beamrail".to_owned(), |(_, text)| text),
+        jobs: jobs(&mut section, problems),
         memory: memory.map(|(_, text)| text),
         threads: section.count("threads", 1, problems),
         slots: section.count("slots", 1, problems).unwrap_or(1),
@@ -50,6 +51,16 @@ pub(super) fn facility(
     };
     section.finish(problems);
     ((problems.found.len() == before).then_some(facility), references)
+}
+
+/// Where job folders are made.
+fn jobs(section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> RelPath {
+    let usual = RelPath::new(".beamrail/jobs").unwrap_or_default();
+    let Some((at, text)) = section.text("jobs", problems) else { return usual };
+    RelPath::new(text).unwrap_or_else(|error| {
+        problems.at(at, section.key("jobs"), error.to_string());
+        usual
+    })
 }
 
 /// Whether it is a number with a unit of bytes.

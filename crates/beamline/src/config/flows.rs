@@ -5,8 +5,15 @@ use super::read::{Problems, Section, nearest};
 
 /// The flows that have settings. Reconstructions at other facilities may be called `<NAME>_recon_flow`, and
 /// every place has its `prune_<PLACE>`.
-pub const FLOWS: [&str; 6] =
-    ["new_832_file_flow", "alcf_recon_flow", "nersc_recon_flow", "dispatcher", "transfer_check", "reconcile"];
+pub const FLOWS: [&str; 7] = [
+    "new_832_file_flow",
+    "alcf_recon_flow",
+    "nersc_recon_flow",
+    "dispatcher",
+    "transfer_check",
+    "reconcile",
+    "prune",
+];
 
 /// A reference: key, place, "site" or "facility", name.
 pub(super) type Reference = (String, usize, &'static str, String);
@@ -33,6 +40,7 @@ pub(super) fn flow(
     };
     let source = one("source", "site", &mut section, problems);
     let facility = one("facility", "facility", &mut section, problems);
+    let quick_look = one("quick_look", "facility", &mut section, problems);
     let mut several = |key: &'static str, section: &mut Section<'_, '_>, problems: &mut _| -> Vec<String> {
         let names = section.texts(key, problems);
         references.extend(names.iter().map(|(at, name)| (section.key(key), *at, "site", name.clone())));
@@ -63,7 +71,8 @@ pub(super) fn flow(
         recipe: section.text("recipe", problems).map(|(_, text)| text),
         set: section.settings("set", problems),
         write: write.into_iter().map(|(_, form)| form).collect(),
-        quick_look: section.flag("quick_look", problems),
+        quick_look,
+        area: section.choice("area", &[("raw", "raw"), ("scratch", "scratch")], problems).map(str::to_owned),
         flows: started,
         fail_over,
         retries: section.count("retries", 0, problems).unwrap_or(0),
@@ -71,12 +80,14 @@ pub(super) fn flow(
         pool: section.text("pool", problems).map(|(_, text)| text),
         queue: section.text("queue", problems).map(|(_, text)| text),
     };
-    if name.ends_with("_recon_flow") {
-        for (key, missing) in [("source", flow.source.is_none()), ("facility", flow.facility.is_none())] {
-            if missing && !section.has(key) && problems.found.len() == before {
-                let message = format!("is missing; a reconstruction needs its {key}");
-                problems.at(section.at, section.key(key), message);
-            }
+    let needed: &[&str] = match &name {
+        name if name.ends_with("_recon_flow") => &["source", "facility"],
+        name if name.starts_with("prune_") => &["source", "area"],
+        _ => &[],
+    };
+    for key in needed.iter().filter(|key| !section.has(key)) {
+        if problems.found.len() == before {
+            problems.at(section.at, section.key(key), format!("is missing; this flow needs its {key}"));
         }
     }
     section.finish(problems);

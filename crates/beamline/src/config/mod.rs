@@ -5,6 +5,9 @@
 //! environment variable to use. `${NAME}` stands for an environment variable in `endpoint` and `collection`,
 //! and is looked up when the place is used, so that the rest works without it.
 
+mod absent;
+mod build;
+mod deploy;
 mod error;
 mod facilities;
 mod find;
@@ -20,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use custody::{Age, ExportPolicy, Keep, Level, RelPath, Rule};
 
+pub use deploy::parameter;
 pub use error::{Error, Problem};
 pub use find::{FILE_NAME, find, places};
 pub use flows::FLOWS;
@@ -32,7 +36,7 @@ pub struct Config {
     pub path: PathBuf,
     /// `[beamline]`.
     pub beamline: BeamlineSection,
-    /// The folder of journal, custody's database and job folders.
+    /// The folder of journal and custody's database.
     pub state: PathBuf,
     /// `[sites.NAME]`.
     pub sites: BTreeMap<String, Site>,
@@ -59,6 +63,8 @@ pub struct BeamlineSection {
     pub time_zone: String,
     /// The site at which raw scans arrive.
     pub data_host: Option<String>,
+    /// Whether a catalogue is told of datasets.
+    pub catalogue: bool,
 }
 
 /// A place that stores.
@@ -102,6 +108,8 @@ pub struct Facility {
     pub site_root: Option<PathBuf>,
     /// The command that runs beamrail there.
     pub command: String,
+    /// Where job folders are made, from the site's root.
+    pub jobs: RelPath,
     /// The memory that a job may use: "8 GiB".
     pub memory: Option<String>,
     /// Threads of a job.
@@ -131,10 +139,12 @@ pub struct Flow {
     pub recipe: Option<String>,
     /// Parameters of the recipe that are changed.
     pub set: BTreeMap<String, String>,
-    /// What is written: "tiff", "zarr".
+    /// What is written: "tiff", "zarr"; both where it is not said.
     pub write: Vec<String>,
-    /// A quick look is made at the data host first.
-    pub quick_look: Option<bool>,
+    /// The facility at the data host that makes a quick look of a new scan.
+    pub quick_look: Option<String>,
+    /// The area that a prune flow of this name is about, at the source.
+    pub area: Option<String>,
     /// The flows that a dispatcher starts, in its order.
     pub flows: Vec<String>,
     /// Flows of a dispatcher of which the next is tried when one cannot be had.
@@ -228,18 +238,14 @@ impl Config {
         self.state.join("custody.db")
     }
 
-    /// Job folders.
-    pub fn jobs(&self) -> PathBuf {
-        self.state.join("jobs")
-    }
-
-    /// The site at which raw scans arrive: the one that is named, else the source of `new_832_file_flow`'s
-    /// first stop, else the source of a reconstruction.
+    /// The site at which raw scans arrive: the one that is named, else the first stop of a new scan, else the
+    /// source of a reconstruction, else the only site.
     pub fn data_host(&self) -> Option<&str> {
         let named = self.beamline.data_host.as_deref();
         let moved = self.flows.get("new_832_file_flow").and_then(|flow| flow.send_to.first());
         let source = self.flows.values().filter_map(|flow| flow.source.as_deref()).next();
-        named.or(moved.map(String::as_str)).or(source)
+        let only = self.sites.keys().next().filter(|_| self.sites.len() == 1);
+        named.or(moved.map(String::as_str)).or(source).or(only.map(String::as_str))
     }
 }
 

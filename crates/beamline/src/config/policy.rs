@@ -28,6 +28,12 @@ impl Config {
             .collect();
         Settings {
             sites,
+            services: self
+                .beamline
+                .catalogue
+                .then(|| super::build::CATALOGUE.to_owned())
+                .into_iter()
+                .collect(),
             level: self.custody.level,
             scrub_after: self.custody.scrub_after,
             notice: self.custody.notice,

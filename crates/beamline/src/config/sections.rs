@@ -36,6 +36,7 @@ pub(super) fn beamline(
         id,
         time_zone: time_zone.map_or_else(|| "UTC".to_owned(), |(_, name)| name),
         data_host: data_host.map(|(_, site)| site),
+        catalogue: section.flag("catalogue", problems).unwrap_or(false),
     });
     section.finish(problems);
     (beamline, references)

@@ -1,35 +1,102 @@
-//! `beamrail demo`: simulate a small scan, reconstruct it, show what came of it.
+//! `beamrail demo`: three sites in one folder, a scan that appears, the whole ALCF flow, and the end of its copies.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use reconstruct::job::{self, Action, Existing, JobOptions, Outcome};
+use beamline::config::Config;
+use beamline::identity::Identity;
+use beamline::watch::{Folder, Settings, Standing, Watcher};
+use custody::CopyRecord;
+use engine::{Clock, Orchestrator, Run, RunFilter, RunId, StateType, Worker};
+use jiff::{SignedDuration, Timestamp};
 use reconstruct::paths::Paths;
-use reconstruct::plan::{OmeZarr, Write};
-use reconstruct::recipe::Recipe;
 use scan::simulate::{SimulateOptions, Simulated};
 use volume::{Manifest, VerifyLevel};
 
-use super::reconstruct::{describe, stages};
+use super::beam::{Beam, time};
+use super::live::{ending, follow, say};
+use super::prune::describe;
 use super::simulate::simulate;
 use super::verify::{sound, verify};
+use super::worker::with_couriers;
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Table};
+use crate::grid::Grid;
+use crate::output::{self, bytes};
 use crate::progress::{Mode, Progress};
 
-/// Simulate a small scan and reconstruct it
+/// The three sites, and all that happens between them. What is in force in production is in the same words.
+const CONFIG: &str = r#"# Written by `beamrail demo`: three sites in one folder.
+[beamline]
+id = "demo"
+data_host = "als"
+
+[state]
+folder = "state"
+
+[sites.als]
+kind = "local"
+root = "als"
+raw = "raw"
+scratch = "scratch"
+retention = { scratch = "3 days" }
+
+[sites.nersc]
+kind = "local"
+root = "nersc"
+raw = "raw"
+scratch = "scratch"
+retention = { scratch = "7 days" }
+
+[sites.alcf]
+kind = "local"
+root = "alcf"
+raw = "raw"
+scratch = "scratch"
+retention = { raw = "2 days", scratch = "2 days" }
+
+[facilities.polaris]
+kind = "local"
+site = "alcf"
+command = "beamrail"
+
+[flows.new_832_file_flow]
+send_to = ["nersc"]
+
+[flows.alcf_recon_flow]
+source = "nersc"
+facility = "polaris"
+return_to = ["nersc", "als"]
+recipe = "default"
+
+[flows.dispatcher]
+flows = ["new_832_file_flow", "alcf_recon_flow"]
+
+[watch]
+flow = "dispatcher"
+quiet = "1 s"
+"#;
+
+/// The sites' folders.
+const SITES: [&str; 3] = ["als", "nersc", "alcf"];
+/// The experiment folder of demo scans.
+const EXPERIMENT: &str = "DEMO-00832_user";
+
+/// Carry a scan through three sites on this machine: transfer, reconstruction, return, retention
 ///
-/// Everything happens in one folder, which can be deleted afterwards. Run it again to replace what it made.
+/// Three sites (als, nersc, alcf) are made in one folder, which can be deleted afterwards. A small scan is simulated
+/// and appears at als; watch sees it and starts the dispatcher; it goes to nersc and alcf, is reconstructed there,
+/// and its results come back. Then the clock is advanced and copies whose time is over are deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder for the scan and the results
+    /// Folder for the sites
     #[arg(long, value_name = "DIR", default_value = "beamrail-demo")]
     dir: PathBuf,
 
-    /// Size of the simulated scan; full is that of a scan of beamline 8.3.2 (10 GB raw, 60 GB of results)
+    /// Size of the simulated scan; full is that of a scan of beamline 8.3.2 (10 GB raw, 60 GB of results, thrice)
     #[arg(long, value_enum, default_value = "small")]
     size: Size,
 
-    /// Reconstruct this scan instead of a simulated one
+    /// Take this scan instead of a simulated one
     #[arg(long, value_name = "FILE.h5", conflicts_with = "size")]
     scan: Option<PathBuf>,
 
@@ -60,50 +127,150 @@ impl Size {
             Self::Full => (2560, 980, 1696),
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Tiny => "tiny",
-            Self::Small => "small",
-            Self::Medium => "medium",
-            Self::Full => "full",
-        }
-    }
 }
 
-/// Simulates, reconstructs, verifies, and prints what was made and how long each stage took.
+/// The whole story.
 pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
-    let progress = Progress::new(progress);
-    let folder = &args.dir;
-    std::fs::create_dir_all(folder).map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot create {}: {error}", folder.display()))
-    })?;
-    let (scan, truth) = match &args.scan {
-        // Results of a scan that is not ours are not ours to replace.
-        Some(scan) => (scan.clone(), None),
-        None => {
-            let scan = folder.join(format!("demo_{}.h5", args.size.name()));
-            let truth = simulate(&scan, &options(args.size), true, &progress)?;
-            (scan, Some(truth))
-        }
-    };
-    let options = JobOptions {
-        scan: scan.clone(),
-        open: scan::OpenOptions::default(),
-        output: folder.clone(),
-        recipe: Recipe::builtin("default")?,
-        rows: None,
-        write: Write { tiff: true, zarr: true, ome_zarr: OmeZarr::V04 },
-        memory: None,
-        threads: None,
-        existing: if truth.is_some() { Existing::Overwrite } else { Existing::Refuse },
-    };
+    let folder = prepare(&args.dir)?;
     let stop = super::stop_on_signals()?;
-    let outcome = job::execute(&options, Action::Run, &progress, &stop);
+    let config = Config::load(Some(&folder.join("beamrail.toml")))?;
+    // A demo before this one may have left the clock in the future.
+    let ahead = folder.join("state/clock");
+    let start = std::fs::read_to_string(&ahead).ok().and_then(|text| text.trim().parse::<Timestamp>().ok());
+    let now = start.map_or_else(Timestamp::now, |start| start.max(Timestamp::now()));
+    let beam = Beam::with(config.clone(), Clock::scaled(now, 1.0))?;
+    beam.deploy()?;
+
+    output::print("1. A scan appears at als")?;
+    let raw = folder.join("als/raw");
+    let mut watcher = watcher(&beam, &raw);
+    beam.wait(watcher.look(&beam.engine, beam.now()))?;
+    let (file, truth) = appear(args, &raw, now, &Progress::new(progress))?;
+    output::print(&format!("   {} ({})", file.display(), bytes(size_of(&file))))?;
+
+    output::print("\n2. watch sees it, and starts the dispatcher when it is complete")?;
+    let id = started(&beam, &mut watcher, &file, &|| stop.requested())?;
+    output::print(&format!("   run {id}"))?;
+
+    output::print("\n3. als -> nersc -> alcf, reconstruction at alcf, results back to nersc and als")?;
+    let run = work(&beam, id, progress, &|| stop.requested())?;
+    ending(&beam, &run)?;
+    let scan =
+        Identity::of_file(&file, &raw).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    output::print(&check(&folder, &scan, progress)?)?;
+    output::print(&center(&beam, &scan, truth.as_ref())?)?;
+
+    output::print("\n4. Custody: which site holds which copy")?;
+    output::print(&copies(&beam, &scan)?)?;
+    output::print("\n5. Where the time went")?;
+    let filter = RunFilter {
+        flow: Some("alcf_recon_flow".into()),
+        parent: Some(id),
+        limit: 1,
+        ..RunFilter::default()
+    };
+    if let Some(child) = beam.wait(beam.engine.runs(filter))?.items.first() {
+        super::explain::explain(&beam, child.id, false)?;
+    }
+
+    output::print("\n6. Retention: deletion is switched on (it starts switched off), and time passes")?;
+    beam.beamline.custody.switch_deletion(true, "demo", beam.now())?;
+    let mut now = beam.now();
+    drop(beam);
+    for (hours, what, sweep) in [
+        (49, "two days later: what was only computed on may go", false),
+        (
+            24 * 5 + 2,
+            "a week after the scan: of the results all but the last copy; its end is announced",
+            true,
+        ),
+        (49, "two days after the announcement: the last copy, which can be made again", true),
+    ] {
+        now = now.checked_add(SignedDuration::from_hours(hours)).unwrap_or(now);
+        std::fs::write(&ahead, now.to_string()).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot write {}: {error}", ahead.display()))
+        })?;
+        let beam = Beam::with(config.clone(), Clock::scaled(now, 1.0))?;
+        output::print(&format!("\n   {what} ({})", time(now)))?;
+        let plan = beam.beamline.custody.plan(beam.now())?;
+        output::print(&indent(&describe(&beam, &plan)?))?;
+        pruned(&beam, sweep)?;
+        output::print(&indent(&copies(&beam, &scan)?))?;
+        if stop.requested() {
+            return Err(Failure::new(Exit::Interrupted, "interrupted"));
+        }
+    }
+    let config = folder.join("beamrail.toml");
+    output::print(&format!(
+        "\nSee for yourself: beamrail runs --config {0}; beamrail custody --config {0}; beamrail prune history --config {0}",
+        config.display()
+    ))
+}
+
+/// The folder with the sites and the configuration. What is in it from before stays.
+fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
+    let fail = |what: &Path, error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("cannot create {}: {error}", what.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|error| fail(dir, error))?;
+    let folder = dir.canonicalize().map_err(|error| fail(dir, error))?;
+    for site in SITES {
+        for area in ["raw", "scratch"] {
+            let path = folder.join(site).join(area);
+            std::fs::create_dir_all(&path).map_err(|error| fail(&path, error))?;
+        }
+    }
+    let config = folder.join("beamrail.toml");
+    std::fs::write(&config, CONFIG).map_err(|error| fail(&config, error))?;
+    Ok(folder)
+}
+
+fn watcher(beam: &Beam, raw: &Path) -> Watcher {
+    let folder = Folder { raw: raw.to_path_buf(), path: raw.to_path_buf(), first: beam.now() };
+    let settings = Settings {
+        flow: "dispatcher".into(),
+        quiet: Duration::from_secs(1),
+        // A scan that is given may be old.
+        backlog: Duration::from_secs(3600 * 24 * 365 * 50),
+    };
+    Watcher::new(vec![folder], settings)
+}
+
+/// Simulates a scan, or copies the one that is given, to where the detector would put it: under a temporary name
+/// first. A new name each time, so a demo can be run again.
+fn appear(
+    args: &Args,
+    raw: &Path,
+    now: Timestamp,
+    progress: &Progress,
+) -> Result<(PathBuf, Option<Simulated>), Failure> {
+    let folder = raw.join(EXPERIMENT);
+    let fail = |what: &Path, error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("cannot write {}: {error}", what.display()))
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| fail(&folder, error))?;
+    let stamp = now.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y%m%d_%H%M%S").to_string();
+    let text = match &args.scan {
+        Some(scan) => {
+            let stem = scan.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            stem.trim_start_matches('.').to_owned()
+        }
+        None => "demo_foam".to_owned(),
+    };
+    let file = folder.join(format!("{stamp}_{text}.h5"));
+    let part = folder.join(format!(".{stamp}_{text}.h5"));
+    let truth = match &args.scan {
+        Some(scan) => {
+            // Looked at first, so that a bad one is told before anything is made of it.
+            scan::open(scan)?;
+            std::fs::copy(scan, &part).map_err(|error| fail(&part, error))?;
+            None
+        }
+        None => Some(simulate(&part, &options(args.size), true, progress)?),
+    };
     progress.close();
-    let outcome = outcome?;
-    let verified = check(&scan, folder, &progress)?;
-    output::print(&summary(&scan, truth.as_ref(), &outcome, &verified))
+    std::fs::rename(&part, &file).map_err(|error| fail(&file, error))?;
+    Ok((file, truth))
 }
 
 /// A foam with all that beam and camera usually do to a scan.
@@ -119,27 +286,153 @@ fn options(size: Size) -> SimulateOptions {
     }
 }
 
-/// Reads everything back, in words.
-fn check(scan: &Path, folder: &Path, progress: &Progress) -> Result<String, Failure> {
-    let path = Paths::new(scan, folder)?.manifest();
+/// Looks until the scan's run is there, telling why it waits.
+fn started(
+    beam: &Beam,
+    watcher: &mut Watcher,
+    file: &Path,
+    stopped: &dyn Fn() -> bool,
+) -> Result<RunId, Failure> {
+    loop {
+        for seen in beam.wait(watcher.look(&beam.engine, beam.now()))? {
+            match seen.standing {
+                Standing::Started { run, .. } if seen.path == file => return Ok(run),
+                Standing::Waiting { why } => say(&format!("   waiting: {why}")),
+                Standing::Refused { why } if seen.path == file => {
+                    return Err(Failure::new(Exit::BadInput, format!("{}: {why}", file.display())));
+                }
+                _ => {}
+            }
+        }
+        if stopped() {
+            return Err(Failure::new(Exit::Interrupted, "interrupted"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Works on the run, showing its steps.
+fn work(beam: &Beam, id: RunId, progress: Mode, stopped: &dyn Fn() -> bool) -> Result<Run, Failure> {
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let worker = with_couriers(Worker::new(beam.engine.store(), beam.registry.clone()), &beam.config);
+    let working = beam.spawn(worker.run(async move {
+        let _ = ended.await;
+    }));
+    let run = beam.wait(follow(&beam.engine, id, progress, || stopped() || working.is_finished()));
+    let _ = end.send(());
+    beam.wait(working)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the worker broke: {error}")))??;
+    run
+}
+
+/// Reads the results at nersc back, in words.
+fn check(folder: &Path, scan: &Identity, progress: Mode) -> Result<String, Failure> {
+    let progress = Progress::new(progress);
+    let scratch = folder.join("nersc/scratch").join(scan.folder());
+    let path = Paths::new(&scan.raw(), &scratch)?.manifest();
     let manifest = Manifest::read(&path)?;
-    let verification = verify(&manifest, &path, VerifyLevel::Digested, progress)?;
+    let verification = verify(&manifest, &path, VerifyLevel::Digested, &progress)?;
+    progress.close();
     if verification.is_ok() {
-        return Ok(sound(&verification));
+        let results = scratch.join(format!("rec{}", scan.name.stem()));
+        return Ok(format!(
+            "   results at nersc, read back: {}\n   to look at: {1}.preview.png, {1}.zarr",
+            sound(&verification),
+            results.display()
+        ));
     }
     let what = format!("{}: results are not as they were written", path.display());
     Err(Failure::new(Exit::Failed, what)
         .hint(format!("beamrail verify {}, which lists the files", path.display())))
 }
 
-fn summary(scan: &Path, truth: Option<&Simulated>, outcome: &Outcome, verified: &str) -> String {
-    let mut table = Table::default();
-    table.row("scan", scan.display().to_string());
-    if let (Some(truth), Some(center)) = (truth, &outcome.center) {
-        let error = center.center - truth.center;
-        table.row("true centre", format!("{:.2} (found with an error of {error:+.3} pixels)", truth.center));
+/// The rotation centre that was found, by the report that custody keeps, against the true one.
+fn center(beam: &Beam, scan: &Identity, truth: Option<&Simulated>) -> Result<String, Failure> {
+    let report = beam.beamline.custody.paper(&scan.name, "report")?.unwrap_or_default();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap_or_default();
+    let found = report.pointer("/plan/center/center").and_then(serde_json::Value::as_f64);
+    Ok(match (found, truth) {
+        (Some(found), Some(truth)) => format!(
+            "   rotation centre at column {found:.2}; the true one is {:.2} (found with an error of {:+.3} pixels)",
+            truth.center,
+            found - truth.center
+        ),
+        (Some(found), None) => format!("   rotation centre at column {found:.2}"),
+        (None, _) => "   the report says nothing of a rotation centre".to_owned(),
+    })
+}
+
+/// Every copy of the scan, and when it may go.
+fn copies(beam: &Beam, scan: &Identity) -> Result<String, Failure> {
+    let all = beam.beamline.custody.copies(&scan.name)?;
+    let mut grid = Grid::new(&["   what", "site", "area", "state", "verified", ">files", ">bytes", "may go"]);
+    let mut all: Vec<&CopyRecord> = all.iter().collect();
+    all.sort_by_key(|copy| (copy.dataset.kind, copy.site.clone()));
+    for copy in all {
+        let rule = beam.beamline.policy.area(&copy.site, &copy.area).map(|area| area.retention.to_string());
+        let there = copy.state.is_there();
+        grid.row([
+            format!("   {}", copy.dataset.kind),
+            copy.site.clone(),
+            copy.area.clone(),
+            copy.state.name().into(),
+            copy.level.map_or("no", custody::Level::name).into(),
+            copy.files.to_string(),
+            bytes(copy.bytes),
+            if there { rule.unwrap_or_default() } else { String::new() },
+        ]);
     }
-    describe(outcome, &mut table);
-    table.row("verified", verified);
-    format!("{}\ntime by stage, all threads together\n{}", table.text(), stages(outcome))
+    Ok(grid.text())
+}
+
+/// Does the deletions that the flows scheduled, then the sweep that a schedule does every night, and says what
+/// became of them.
+fn pruned(beam: &Beam, sweep: bool) -> Result<(), Failure> {
+    let since = beam.now();
+    let work = || {
+        let worker = with_couriers(Worker::new(beam.engine.store(), beam.registry.clone()), &beam.config);
+        beam.wait(worker.run_until_idle())
+    };
+    work()?;
+    if sweep {
+        let new = engine::NewRun::of("prune", serde_json::json!({})).named("sweep");
+        beam.wait(beam.engine.start("prune", new))?;
+        work()?;
+    }
+    let filter = RunFilter { limit: 1000, ..RunFilter::default() };
+    let runs = beam.wait(beam.engine.runs(filter))?.items;
+    let pruning = |run: &&Run| run.flow.starts_with("prune") && run.ended.is_some_and(|at| at >= since);
+    for run in runs.iter().rev().filter(pruning) {
+        let output = run.output.clone().unwrap_or_default();
+        let number = |key: &str| output.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let refused = output.pointer("/refused/0").and_then(serde_json::Value::as_str);
+        let outcome = match (run.state.kind, number("bytes"), number("announced"), refused) {
+            (StateType::Completed, 0, 0, Some(why)) => format!("stays: {why}"),
+            (StateType::Completed, 0, 0, None) => "not yet".to_owned(),
+            (StateType::Completed, 0, announced, _) => format!("{announced} last copies announced"),
+            (StateType::Completed, freed, ..) => format!("{} freed", bytes(freed)),
+            _ => format!("{}: {}", run.state.name, run.state.message.clone().unwrap_or_default()),
+        };
+        output::print(&format!("   {}: {outcome}", run.name))?;
+    }
+    Ok(())
+}
+
+fn size_of(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
+fn indent(text: &str) -> String {
+    text.lines()
+        .map(
+            |line| {
+                if line.starts_with("   ") || line.is_empty() {
+                    line.to_owned()
+                } else {
+                    format!("   {line}")
+                }
+            },
+        )
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -7,15 +7,27 @@ use ::reconstruct::recipe::Recipe;
 
 use crate::exit::{Exit, Failure};
 
+mod beam;
 pub(crate) mod center;
+pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod custody;
 pub(crate) mod demo;
+mod explain;
+pub(crate) mod init;
 pub(crate) mod inspect;
+mod live;
 pub(crate) mod man;
+pub(crate) mod prune;
 pub(crate) mod recipes;
+pub(crate) mod reconcile;
 pub(crate) mod reconstruct;
+pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+pub(crate) mod watch;
+pub(crate) mod worker;
 pub(crate) mod zarr;
 
 /// The raw scan and how to read it: flags that several commands share.

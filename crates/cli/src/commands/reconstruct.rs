@@ -252,7 +252,7 @@ fn in_job_folder(
 }
 
 /// What was made, for people.
-pub(crate) fn describe(outcome: &Outcome, table: &mut Table) {
+fn describe(outcome: &Outcome, table: &mut Table) {
     table.row("volume", &outcome.name);
     if outcome.already_done {
         table.row("state", "was complete already; nothing was done");
@@ -270,18 +270,6 @@ pub(crate) fn describe(outcome: &Outcome, table: &mut Table) {
         table.row("written", bytes(outcome.bytes));
     }
     table.row("time", seconds(outcome.seconds)).maybe("manifest", outcome.manifest_blake3.clone());
-}
-
-/// Where the time went, stage by stage.
-pub(crate) fn stages(outcome: &Outcome) -> String {
-    let mut table = Table::default();
-    for stage in &outcome.stages {
-        table.row(
-            &format!("  {}", stage.stage),
-            format!("{:8.2} s of CPU {:8.2} s with waiting", stage.cpu_s, stage.busy_s),
-        );
-    }
-    table.text()
 }
 
 #[cfg(test)]

@@ -1,0 +1,151 @@
+//! From the file to a beamline at work.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use custody::{Age, Custody};
+use engine::{Clock, Engine};
+use sites::{Compute, LocalCompute, LocalStorage, Storage};
+
+use super::absent::Absent;
+use super::{Config, Error, FacilityKind, SiteKind};
+use crate::runtime::{Beamline, DispatcherSettings, Facility, FlowSettings, Home, ReconSettings};
+
+/// The service that is told of datasets, as custody's policy names it.
+pub(super) const CATALOGUE: &str = "catalogue";
+/// How often a local job is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+impl Config {
+    /// Opens the records, tells custody the policy, and puts sites and facilities together. `exe` runs the jobs
+    /// of local facilities whose command is `beamrail`; without it, that is looked up in PATH.
+    ///
+    /// # Errors
+    /// The state folder cannot be made, or a database in it cannot be opened.
+    pub fn open(&self, clock: Clock, exe: Option<&Path>) -> Result<(Engine, Arc<Beamline>), Error> {
+        std::fs::create_dir_all(&self.state)
+            .map_err(|source| Error::Io { path: self.state.clone(), source })?;
+        let engine = Engine::open(self.journal(), clock.clone())?;
+        let custody = Custody::open(&self.custody_database())?;
+        let policy = self.policy();
+        custody.configure(&policy, &format!("{}", self.path.display()), clock.now())?;
+        let beamline = Arc::new(Beamline {
+            id: self.beamline.id.clone(),
+            sites: self.storages(),
+            facilities: self.computes(exe),
+            custody: Arc::new(custody),
+            policy,
+            flows: self.flow_settings(),
+            clock,
+            runs: OnceLock::new(),
+        });
+        // Set once, here, so it cannot be set already.
+        let _ = beamline.runs.set(Arc::new(engine.clone()));
+        Ok((engine, beamline))
+    }
+
+    fn storages(&self) -> BTreeMap<String, Arc<dyn Storage>> {
+        let storage = |name: &String, site: &super::Site| -> Arc<dyn Storage> {
+            match (site.kind, &site.marker) {
+                (SiteKind::Local, None) => Arc::new(LocalStorage::new(name, &site.root)),
+                (SiteKind::Local, Some(marker)) => {
+                    Arc::new(LocalStorage::new(name, &site.root).with_marker(marker))
+                }
+                (other, _) => Arc::new(Absent { name: name.clone(), kind: other.name() }),
+            }
+        };
+        self.sites.iter().map(|(name, site)| (name.clone(), storage(name, site))).collect()
+    }
+
+    fn computes(&self, exe: Option<&Path>) -> BTreeMap<String, Facility> {
+        let facility = |name: &String, one: &super::Facility| {
+            let compute: Arc<dyn Compute> = match one.kind {
+                FacilityKind::Local => Arc::new(LocalCompute::new(name)),
+                other => Arc::new(Absent { name: name.clone(), kind: other.name() }),
+            };
+            let command = match (one.kind, one.command.as_str(), exe) {
+                (FacilityKind::Local, "beamrail", Some(exe)) => exe.to_path_buf(),
+                (_, command, _) => PathBuf::from(command),
+            };
+            let mut args = Vec::new();
+            if let Some(memory) = &one.memory {
+                args.extend(["--memory".to_owned(), memory.clone()]);
+            }
+            if let Some(threads) = one.threads {
+                args.extend(["--threads".to_owned(), threads.to_string()]);
+            }
+            let root = self.sites.get(&one.site).map(|site| site.root.clone()).unwrap_or_default();
+            Facility {
+                compute,
+                site: one.site.clone(),
+                site_root: one.site_root.clone().unwrap_or(root),
+                // Below the site, so that whoever sees the site sees the job.
+                jobs: one.jobs.clone(),
+                command,
+                args,
+                env: Vec::new(),
+                queue_timeout: duration(one.queue_limit),
+                run_timeout: duration(one.walltime),
+                poll: POLL,
+            }
+        };
+        self.facilities.iter().map(|(name, one)| (name.clone(), facility(name, one))).collect()
+    }
+
+    fn flow_settings(&self) -> FlowSettings {
+        let data_host = self.data_host().unwrap_or_default().to_owned();
+        let move_flow = self.flows.get("new_832_file_flow");
+        let home = Home {
+            detector: move_flow.and_then(|flow| flow.source.clone()).filter(|site| *site != data_host),
+            archives: move_flow
+                .map(|flow| flow.send_to.iter().filter(|site| **site != data_host).cloned().collect())
+                .unwrap_or_default(),
+            quick_look: move_flow.and_then(|flow| flow.quick_look.clone()),
+            data_host,
+        };
+        let recon = self.flows.iter().filter_map(|(name, flow)| {
+            let settings = ReconSettings {
+                source: flow.source.clone()?,
+                facility: flow.facility.clone()?,
+                return_to: flow.return_to.clone(),
+                recipe: self.recipe(flow),
+                set: flow.set.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+                write: flow.write.clone(),
+                attempts: flow.retries.saturating_add(1),
+            };
+            name.ends_with("_recon_flow").then(|| (name.clone(), settings))
+        });
+        let dispatcher = self.flows.get("dispatcher").map(|flow| DispatcherSettings {
+            new_file: flow.flows.iter().any(|name| name == "new_832_file_flow"),
+            recon: flow.flows.iter().filter(|name| name.ends_with("_recon_flow")).cloned().collect(),
+            fallback: flow.fail_over.clone(),
+        });
+        let prunes = self.flows.iter().filter_map(|(name, flow)| {
+            let place = (flow.source.clone()?, flow.area.clone()?);
+            name.starts_with("prune_").then(|| (name.clone(), place))
+        });
+        FlowSettings {
+            home,
+            recon: recon.collect(),
+            dispatcher: dispatcher.unwrap_or_default(),
+            prune_aliases: prunes.collect(),
+            catalogue: self.beamline.catalogue.then(|| CATALOGUE.to_owned()),
+        }
+    }
+
+    /// A recipe's name, or the path of its file from the configuration's folder.
+    fn recipe(&self, flow: &super::Flow) -> String {
+        let recipe = flow.recipe.clone().unwrap_or_else(|| "default".to_owned());
+        if !recipe.ends_with(".toml") {
+            return recipe;
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        std::path::absolute(folder.join(&recipe)).map_or(recipe, |path| path.display().to_string())
+    }
+}
+
+fn duration(age: Age) -> Duration {
+    Duration::from_secs(u64::try_from(age.as_seconds()).unwrap_or(0))
+}
