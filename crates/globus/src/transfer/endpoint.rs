@@ -12,6 +12,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are Transfer's own, and its documentation is theirs")]
 pub struct Endpoint {
+    #[serde(rename = "DATA_TYPE")]
+    pub data_type: Option<String>,
     /// Its UUID.
     pub id: String,
     /// What people call it.
