@@ -22,7 +22,7 @@ build: tools ## Compile the release binary, target/release/beamrail
 	@$(CARGO) build --release --locked
 
 .PHONY: demo
-demo: build ## Simulate a small scan and reconstruct it (DEMO="--dir DIR --size small")
+demo: build ## The whole flow on three sites, with a simulated scan (DEMO="--dir DIR --size small")
 	@$(beamrail) demo $(DEMO)
 
 PREFIX ?= $(HOME)/.local

@@ -8,7 +8,15 @@ use common::Dir;
 fn the_demo_carries_a_scan_through_its_life_and_can_be_repeated() {
     let dir = Dir::new();
     for _ in 0..2 {
-        let text = dir.ok(&["demo", "--size", "tiny", "--no-serve"]);
+        let run = dir.run(&["demo", "--size", "tiny", "--no-serve"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let text = format!("{}\n{}", run.stdout, run.stderr);
+        for line in lines_in_the_readme() {
+            assert!(
+                text.lines().any(|said| shape(said) == line),
+                "the README shows '{line}', which is not in: {text}"
+            );
+        }
         for words in [
             "watch sees it",
             "digests match",
@@ -38,6 +46,26 @@ fn the_demo_carries_a_scan_through_its_life_and_can_be_repeated() {
     assert_eq!(custody.as_array().unwrap().len(), 2);
     let history = dir.ok(&["prune", "history", "--config", config]);
     assert!(history.contains("deleted") && history.contains("alcf"), "{history}");
+}
+
+/// What the README says that the demo prints, figures left out.
+fn lines_in_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let block = readme.split("<!-- demo -->\n```\n").nth(1).and_then(|rest| rest.split("\n```").next());
+    let lines: Vec<String> = block.expect("the README has a demo block").lines().map(shape).collect();
+    assert!(lines.len() > 10);
+    lines
+}
+
+/// A line without its figures, units and spacing.
+fn shape(line: &str) -> String {
+    let plain: String =
+        line.chars().map(|c| if c.is_ascii_digit() || ".+-".contains(c) { ' ' } else { c }).collect();
+    plain
+        .split_whitespace()
+        .filter(|word| !["s", "B", "kB", "MB", "GB", "ms"].contains(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]

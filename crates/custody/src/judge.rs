@@ -32,7 +32,8 @@ pub(crate) struct Dossier {
     transfers: Vec<(String, Kind, String, String)>,
     announced: BTreeMap<CopyId, Announced>,
     papers: BTreeSet<String>,
-    live: BTreeSet<CopyId>,
+    /// Copies that a permit which is still good is about to delete.
+    pub live: BTreeSet<CopyId>,
 }
 
 /// What speaks for and against deleting a copy.

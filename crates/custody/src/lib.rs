@@ -7,7 +7,8 @@
 //!
 //! A deletion has two phases. [`Custody::plan`] says what may go, why, on which other verified copies that
 //! rests, and what may not go and why. [`Custody::permit`] judges everything again at the moment of the act
-//! and wants fresh observations of the copy and of a witness. The default is to keep: deletion starts
+//! and wants fresh observations of the copy and of a witness; [`DeletePermit::redeem`] judges the records a last
+//! time. The default is to keep: deletion starts
 //! switched off, an area without a rule keeps everything, and what cannot be told is a reason to refuse.
 //!
 //! Time is an argument of every call. Times that ages count from never run backwards; while the clock shows
@@ -27,6 +28,7 @@ mod plan;
 mod reason;
 mod reconcile;
 mod records;
+mod redeem;
 mod register;
 mod rule;
 mod settings;
@@ -35,6 +37,7 @@ mod transfer;
 mod verify;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -62,13 +65,13 @@ use store::{Db, Store, get, to_ms};
 
 /// The records of one beamline. One process owns them; its threads share this value.
 pub struct Custody {
-    store: Store,
+    store: Arc<Store>,
 }
 
 impl Custody {
     /// Opens the database, making it if there is none. A new one has no sites and permits nothing.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { store: Store::open(path)? })
+        Ok(Self { store: Arc::new(Store::open(path)?) })
     }
 
     /// Sets the policy. The same settings again change nothing; other ones are a new revision, which voids

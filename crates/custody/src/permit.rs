@@ -2,7 +2,6 @@
 //! confirm it, and a permit is minted that can be used once, soon, for exactly the files that were seen.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -14,6 +13,7 @@ use crate::path::RelPath;
 use crate::plan::{Plan, unknown_plan};
 use crate::reason::Reason;
 use crate::records::{CopyId, CopyRecord, State};
+use crate::redeem::Validity;
 use crate::store::{CLOCK_TOLERANCE, Db, get, to_ms};
 use crate::{Custody, Error, Result};
 
@@ -43,17 +43,19 @@ pub struct DoomedFile {
 #[derive(Debug)]
 #[must_use = "a permit that is not used expires"]
 pub struct DeletePermit {
-    order: DeleteOrder,
-    expires: Timestamp,
-    minted: Instant,
-    valid: Duration,
+    pub(crate) order: DeleteOrder,
+    pub(crate) validity: Validity,
+    /// The policy under which it was minted.
+    pub(crate) revision: i64,
+    /// The copy that was seen to remain.
+    pub(crate) witness: CopyId,
 }
 
 /// What a used permit orders.
 #[derive(Debug)]
 pub struct DeleteOrder {
-    id: String,
-    copy: CopyId,
+    pub(crate) id: String,
+    pub(crate) copy: CopyId,
     site: String,
     base: RelPath,
     files: Vec<DoomedFile>,
@@ -79,14 +81,6 @@ impl DeletePermit {
     /// The site it is for.
     pub fn site(&self) -> &str {
         &self.order.site
-    }
-
-    /// Uses the permit up. Refused when it is too old by the given clock or by the process's own.
-    pub fn redeem(self, now: Timestamp) -> Result<DeleteOrder> {
-        match now > self.expires || self.minted.elapsed() > self.valid {
-            true => Err(Error::Expired { id: self.order.id, expired: self.expires }),
-            false => Ok(self.order),
-        }
     }
 }
 
@@ -152,7 +146,7 @@ impl Custody {
     /// are, right now, what was verified. A refusal goes into the ledger with all its reasons.
     ///
     /// From here on the copy counts for nothing, whether the permit is used or not, until it was verified
-    /// again.
+    /// again. When the permit is used, all that is recorded is judged once more ([`DeletePermit::redeem`]).
     pub fn permit(
         &self,
         plan: i64,
@@ -165,7 +159,8 @@ impl Custody {
             let stored = db.plan(plan)?.ok_or(unknown_plan(plan))?;
             match db.consider(&stored, &record, evidence, now)? {
                 Ok((dossier, witness)) => {
-                    db.mint(&dossier, plan, &record, &witness, &evidence.doomed, now).map(Ok)
+                    let validity = Validity::new(&self.store, now, dossier.settings.permit_valid);
+                    db.mint(validity, &stored, &record, witness, &evidence.doomed, now).map(Ok)
                 }
                 Err(reasons) => {
                     let (dataset, place) = (record.dataset, record.site);
@@ -273,19 +268,17 @@ impl Db<'_> {
     /// Makes the permit; from here on the copy counts for nothing.
     fn mint(
         &self,
-        dossier: &Dossier,
-        plan: i64,
+        validity: Validity,
+        plan: &Plan,
         record: &CopyRecord,
-        witness: &CopyId,
+        witness: CopyId,
         doomed: &Observation,
         now: Timestamp,
     ) -> Result<DeletePermit> {
         let id = format!("deletion-{}", self.next("permits")?);
-        let valid = dossier.settings.permit_valid;
-        let expires = valid.after(now);
         self.run(
             "INSERT INTO permits (id, plan, copy, minted_at, expires_at, witness) VALUES (?, ?, ?, ?, ?, ?)",
-            (&id, plan, record.id.0, to_ms(self.latest), to_ms(expires), witness.0),
+            (&id, plan.id, record.id.0, to_ms(self.latest), to_ms(validity.expires()), witness.0),
         )?;
         self.set_state(record.id, State::Deleting, self.latest)?;
         self.run("UPDATE copies SET permit = ? WHERE id = ?", (&id, record.id.0))?;
@@ -301,17 +294,17 @@ impl Db<'_> {
             path: Some(record.base.as_str()),
             files: Some(files.len() as u64),
             bytes: Some(files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size))),
-            text: format!("{id}, plan {plan}, resting on {witness}"),
-            detail: json!({ "permit": id, "plan": plan, "copy": record.id, "witness": witness }),
+            text: format!("{id}, plan {}, resting on {witness}", plan.id),
+            detail: json!({ "permit": id, "plan": plan.id, "copy": record.id, "witness": witness }),
             ..Line::default()
         };
         self.ledger(now, Event::DeletionPermitted, line)?;
         let (copy, site, base) = (record.id, record.site.clone(), record.base.clone());
         Ok(DeletePermit {
             order: DeleteOrder { id, copy, site, base, files, folders },
-            expires,
-            minted: Instant::now(),
-            valid: Duration::from_secs(valid.as_seconds().unsigned_abs()),
+            validity,
+            revision: plan.revision,
+            witness,
         })
     }
 

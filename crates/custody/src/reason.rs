@@ -52,6 +52,8 @@ pub enum Reason {
     SameFile { site: String, path: String },
     ExportControlled { place: String },
     UnknownPlace { place: String },
+    PermitVoid { permit: String },
+    WitnessGone { site: String },
 }
 
 impl Reason {
@@ -79,6 +81,8 @@ impl Reason {
                 | Self::Unreachable { .. }
                 | Self::EvidenceMissing { .. }
                 | Self::EvidenceOld { .. }
+                | Self::PermitVoid { .. }
+                | Self::WitnessGone { .. }
         )
     }
 
@@ -164,6 +168,12 @@ impl fmt::Display for Reason {
                 write!(f, "the scan is export-controlled and {place} is not allowed to have it")
             }
             Self::UnknownPlace { place } => write!(f, "the policy knows no site or service {place}"),
+            Self::PermitVoid { permit } => {
+                write!(f, "permit {permit} is void, something else was done meanwhile; ask for a new one")
+            }
+            Self::WitnessGone { site } => {
+                write!(f, "the copy at {site}, which was to remain, does not count any more; make a new plan")
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The database: one SQLite file, one connection behind a lock, write-ahead log, every commit synced.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,12 @@ pub(crate) const CLOCK_TOLERANCE: Age = Age::seconds(120);
 pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.path).finish()
+    }
 }
 
 /// A transaction, with errors that name the action and the file.

@@ -10,6 +10,7 @@ use crate::names::DatasetId;
 use crate::path::RelPath;
 use crate::reason::Reason;
 use crate::records::State;
+use crate::redeem::Validity;
 use crate::store::{Db, get, to_ms};
 use crate::{Custody, Error, Result};
 
@@ -36,10 +37,8 @@ pub struct TransferRequest {
 #[derive(Debug)]
 #[must_use = "a permit that is not used expires"]
 pub struct TransferPermit {
-    order: TransferOrder,
-    expires: Timestamp,
-    minted: std::time::Instant,
-    valid: std::time::Duration,
+    pub(crate) order: TransferOrder,
+    pub(crate) validity: Validity,
 }
 
 /// What a used permit orders.
@@ -58,14 +57,6 @@ impl TransferPermit {
     /// What it permits.
     pub fn request(&self) -> &TransferRequest {
         &self.order.request
-    }
-
-    /// Uses the permit up. Refused when it is too old by the given clock or by the process's own.
-    pub fn redeem(self, now: Timestamp) -> Result<TransferOrder> {
-        match now > self.expires || self.minted.elapsed() > self.valid {
-            true => Err(Error::Expired { id: self.order.id, expired: self.expires }),
-            false => Ok(self.order),
-        }
     }
 }
 
@@ -90,35 +81,20 @@ impl Custody {
         self.write("permit a transfer", now, |db| {
             let (_, settings) = db.settings()?;
             let scan = db.sight(&settings, &request.dataset.scan, None, &request.run)?;
-            let mut reasons = Vec::new();
-            let place = || request.to.clone();
-            let stays = request.from == request.to;
-            if !settings.sites.contains_key(&request.from) {
-                reasons.push(Reason::UnknownPlace { place: request.from.clone() });
-            }
-            if !settings.may_be_at(false, &request.to) {
-                reasons.push(Reason::UnknownPlace { place: place() });
-            } else if !stays && !settings.may_be_at(scan.mark.controlled, &request.to) {
-                reasons.push(Reason::ExportControlled { place: place() });
-            }
-            for copy in db.copies_of(scan.id)? {
-                let there = copy.site == request.to && copy.dataset.kind == request.dataset.kind;
-                if there && copy.state == State::Deleting && db.has_live_permit(copy.id, now)? {
-                    reasons.push(Reason::BeingDeleted { site: copy.site });
-                }
-            }
+            let reasons = db.against_transfer(request, now)?;
             if !reasons.is_empty() {
                 let refusal = Refusal {
                     action: "transfer".into(),
                     dataset: request.dataset.clone(),
-                    place: place(),
+                    place: request.to.clone(),
                     reasons,
                 };
                 let detail = json!({ "from": request.from, "run": request.run });
                 db.refuse(now, &refusal, request.to_base.as_str(), detail)?;
                 return Ok(Err(Error::Refused(Box::new(refusal))));
             }
-            db.open_transfer(scan.id, request, &settings, now).map(Ok)
+            let validity = Validity::new(&self.store, now, settings.permit_valid);
+            db.open_transfer(scan.id, request, validity, now).map(Ok)
         })?
     }
 
@@ -155,11 +131,36 @@ impl Custody {
 }
 
 impl Db<'_> {
+    /// What speaks against a transfer: the export mark, places that nobody knows, files that are being
+    /// deleted there.
+    pub(crate) fn against_transfer(&self, request: &TransferRequest, now: Timestamp) -> Result<Vec<Reason>> {
+        let (_, settings) = self.settings()?;
+        let scan = self.sight(&settings, &request.dataset.scan, None, &request.run)?;
+        let mut reasons = Vec::new();
+        let place = || request.to.clone();
+        let stays = request.from == request.to;
+        if !settings.sites.contains_key(&request.from) {
+            reasons.push(Reason::UnknownPlace { place: request.from.clone() });
+        }
+        if !settings.may_be_at(false, &request.to) {
+            reasons.push(Reason::UnknownPlace { place: place() });
+        } else if !stays && !settings.may_be_at(scan.mark.controlled, &request.to) {
+            reasons.push(Reason::ExportControlled { place: place() });
+        }
+        for copy in self.copies_of(scan.id)? {
+            let there = copy.site == request.to && copy.dataset.kind == request.dataset.kind;
+            if there && copy.state == State::Deleting && self.has_live_permit(copy.id, now)? {
+                reasons.push(Reason::BeingDeleted { site: copy.site });
+            }
+        }
+        Ok(reasons)
+    }
+
     fn open_transfer(
         &self,
         scan: i64,
         request: &TransferRequest,
-        settings: &crate::Settings,
+        validity: Validity,
         now: Timestamp,
     ) -> Result<TransferPermit> {
         let at = to_ms(self.latest);
@@ -170,7 +171,6 @@ impl Db<'_> {
             (at, scan, kind, &request.from, &request.to, request.to_base.as_str(), &request.run),
         )?;
         let id = format!("transfer-{}", self.next("transfers")?);
-        let expires = settings.permit_valid.after(now);
         self.run(
             "INSERT INTO transfers (id, scan, kind, source, source_base, target, target_base, run, minted_at, expires_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -184,7 +184,7 @@ impl Db<'_> {
                 request.to_base.as_str(),
                 &request.run,
                 at,
-                to_ms(expires),
+                to_ms(validity.expires()),
             ),
         )?;
         let line = Line {
@@ -199,12 +199,7 @@ impl Db<'_> {
             ..Line::default()
         };
         self.ledger(now, Event::TransferPermitted, line)?;
-        Ok(TransferPermit {
-            order: TransferOrder { id, request: request.clone() },
-            expires,
-            minted: std::time::Instant::now(),
-            valid: std::time::Duration::from_secs(settings.permit_valid.as_seconds().unsigned_abs()),
-        })
+        Ok(TransferPermit { order: TransferOrder { id, request: request.clone() }, validity })
     }
 
     /// The number of the next row of a table that only grows.

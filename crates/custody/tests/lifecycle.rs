@@ -275,3 +275,76 @@ fn a_file_has_one_owner_and_a_scan_one_raw_file() {
         world.custody.register(&outside, world.now).unwrap_err().to_string().contains("outside the area")
     );
 }
+
+#[test]
+fn a_permit_is_void_when_something_was_decided_since_it_was_minted() {
+    type Meanwhile = fn(&mut World);
+    let cases: [(&str, Meanwhile, &[&str]); 7] = [
+        ("nothing", |_| (), &[]),
+        ("switched off", |w| w.custody.switch_deletion(false, "operator", w.now).unwrap(), &["switched-off"]),
+        ("held", |w| w.custody.hold(&scan(1), "Ada", "look", None, w.now).map(drop).unwrap(), &["held"]),
+        ("used", |w| w.custody.begin_use(&raw(1), "als", "run", None, w.now).unwrap(), &["in-use"]),
+        ("clock back", |w| w.pass(-3600), &["clock-went-back"]),
+        (
+            "witness lost",
+            |w| {
+                let nersc = w.custody.copies(&scan(1)).unwrap().into_iter().find(|copy| copy.site == "nersc");
+                w.custody.mark_lost(nersc.unwrap().id, "gone", "operator", w.now).unwrap();
+            },
+            &["waits-for", "last-copy"],
+        ),
+        (
+            "witness not counted",
+            |w| {
+                let mut settings = settings();
+                settings.sites.get_mut("nersc").unwrap().counted = false;
+                w.custody.configure(&settings, "operator", w.now).unwrap();
+            },
+            &["policy-changed", "last-copy", "not-counted"],
+        ),
+    ];
+    for (what, meanwhile, reasons) in cases {
+        let mut world = World::new();
+        let als = world.put("als", &raw(1));
+        world.put("nersc", &raw(1));
+        world.days(8);
+        let plan = world.custody.plan(world.now).unwrap();
+        let permit = world.ask(&plan, als).unwrap();
+        meanwhile(&mut world);
+        match permit.redeem(world.now) {
+            Ok(_) => assert!(reasons.is_empty(), "{what}: it could be used"),
+            Err(error) => {
+                assert_eq!(codes(&error), reasons, "{what}");
+                let refusals = LedgerFilter { event: Some(Event::Refused), ..LedgerFilter::default() };
+                let refusals = world.custody.ledger(&refusals).unwrap();
+                assert!(
+                    refusals.last().is_some_and(|one| one.scan == Some(scan(1))),
+                    "{what}: not in the ledger"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transfer_permit_is_void_when_the_scan_was_marked_since() {
+    let world = World::new();
+    let request = TransferRequest {
+        dataset: raw(1),
+        from: "als".into(),
+        from_base: World::base(&raw(1)),
+        to: "nersc".into(),
+        to_base: World::base(&raw(1)),
+        files: World::new_copy("als", &raw(1)).files,
+        run: "run".into(),
+    };
+    let permit = world.custody.permit_transfer(&request, world.now).unwrap();
+    world.custody.set_mark(&scan(1), true, "the officer", "controlled after all", world.now).unwrap();
+    assert_eq!(codes(&permit.redeem(world.now).unwrap_err()), ["export-controlled"]);
+    world.custody.set_mark(&scan(1), false, "the officer", "it is not", world.now).unwrap();
+    // The same run asking again closes its earlier transfer, whose permit is void from then on.
+    let first = world.custody.permit_transfer(&request, world.now).unwrap();
+    let second = world.custody.permit_transfer(&request, world.now).unwrap();
+    assert_eq!(codes(&first.redeem(world.now).unwrap_err()), ["permit-void"]);
+    assert!(second.redeem(world.now).is_ok());
+}

@@ -309,6 +309,7 @@ impl Model {
         }
         let item = &plan.items[item % plan.items.len()];
         if let Ok(permit) = self.world.ask(&plan, item.copy) {
+            assert!(!self.world.away.contains(&item.site), "nobody could look at it");
             self.check(item.copy);
             match uses {
                 // Nothing can come between.
@@ -322,25 +323,19 @@ impl Model {
         }
     }
 
-    /// What must be true when a permit is minted.
+    /// What must be true when a permit is minted, and when it is used.
     fn check(&self, id: CopyId) {
         let (copy, now) = (self.world.custody.copy(id).unwrap(), self.world.now);
         assert!(self.world.custody.deletion_is_on().unwrap());
         let held = |until: &Option<Timestamp>| until.is_none_or(|until| until >= now);
         assert!(!self.held.iter().any(held), "it is held");
-        assert!(
-            self.world
-                .custody
-                .uses()
-                .unwrap()
-                .iter()
-                .all(|one| one.site != copy.site || one.dataset != copy.dataset)
-        );
-        assert!(!self.world.away.contains(&copy.site));
+        let uses = self.world.custody.uses().unwrap();
+        assert!(uses.iter().all(|one| one.site != copy.site || one.dataset != copy.dataset), "it is in use");
         if copy.dataset.kind == Kind::Raw && self.raw_is_safe() {
-            let others = self.permits.iter().map(|(_, other)| self.world.custody.copy(*other).unwrap());
-            let raw = others.filter(|other| other.dataset == copy.dataset && other.state == State::Deleting);
-            let gone: Vec<String> = raw.map(|other| other.site).chain([copy.site.clone()]).collect();
+            // Copies whose deletion has begun are as good as gone.
+            let raw = self.copies().into_iter().filter(|other| other.dataset == copy.dataset);
+            let going = raw.filter(|other| other.state == State::Deleting).map(|other| other.site);
+            let gone: Vec<String> = going.chain([copy.site.clone()]).collect();
             assert!(
                 self.raw_is_safe_without(&gone),
                 "no good raw copy would be left beside that at {}",
@@ -348,12 +343,10 @@ impl Model {
             );
         }
         if copy.dataset.kind == Kind::Tiff {
-            let pending: Vec<CopyId> = self.permits.iter().map(|(_, copy)| *copy).collect();
             let another = self.copies().iter().any(|other| {
                 other.dataset == copy.dataset
                     && other.id != id
                     && other.state == State::Present
-                    && !pending.contains(&other.id)
                     && self.world.holds(&other.site, &other.dataset)
             });
             let area = &self.settings.sites[&copy.site].areas["scratch"];
@@ -365,11 +358,14 @@ impl Model {
 
     /// Uses a permit, if it is still good, against the world as it is now. Where the world was `disturbed` after
     /// the witnesses were read, which nobody can know who does not read them again, only what custody itself
-    /// allowed can be judged, and was when the permit was minted ([`Model::check`]).
+    /// allowed can be judged, and was when the permit was minted.
     fn redeem(&mut self, permit: DeletePermit, copy: CopyId, disturbed: bool) {
         let record = self.world.custody.copy(copy).unwrap();
         let was_safe = self.raw_is_safe();
         let Ok(order) = permit.redeem(self.world.now) else { return };
+        if !disturbed {
+            self.check(copy);
+        }
         let mut gone = vec![];
         for file in order.files() {
             let path = order.base().join(&file.path);

@@ -201,6 +201,8 @@ async fn two_copiers_at_once_make_one_copy() {
                 match result {
                     Ok(_) => done += 1,
                     Err(Error::Busy { .. }) if same_key => {}
+                    // The same run asked again, which voids the permit it had before.
+                    Err(Error::Custody(error)) if same_key && error.to_string().contains("is void") => {}
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -121,7 +121,9 @@ impl Bench {
         key: &str,
         watch: &Watch,
     ) -> sites::Result<Transferred> {
-        let permit = self.custody.permit_transfer(&self.request(kind, files, from, to), self.now).unwrap();
+        let mut request = self.request(kind, files, from, to);
+        request.run = format!("run {key}");
+        let permit = self.custody.permit_transfer(&request, self.now).unwrap();
         let id = permit.id().to_owned();
         let (source, target) = (self.storage(from), self.storage(to));
         let result = source.transfer(permit, &target, key, watch, self.now).await;
