@@ -38,11 +38,11 @@ install: build ## Install binary, manual pages and bash completion (PREFIX=~/.lo
 ## Test
 
 .PHONY: test
-test: build judges ## Run all tests, the examples in the documentation, and the judges
+test: build judges prefect ## Run all tests, the examples in the documentation, and the judges
 	@$(PYTHON) tools/test.py
 
 .PHONY: test-long
-test-long: build judges ## The same and everything too slow for every day
+test-long: build judges prefect ## The same and everything too slow for every day
 	@BEAMRAIL_LONG=1 $(PYTHON) tools/test.py
 
 .PHONY: bench
@@ -100,6 +100,10 @@ tools: ## Install what the build needs into .tools/build
 .PHONY: judges
 judges: ## Install the Python readers that judge our files into .tools/judges
 	@tools/install.sh judges
+
+.PHONY: prefect
+prefect: ## Install the Prefect servers that the tests start into .tools/prefect3 and .tools/prefect2
+	@tools/install.sh prefect
 
 .PHONY: fmt
 fmt: ## Format the code

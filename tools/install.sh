@@ -3,6 +3,7 @@
 #
 #   tools/install.sh build     .tools/build:  CMake, for libhdf5
 #   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests
+#   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
 # installed by apt-get for root; anybody else is told the command.
@@ -117,6 +118,25 @@ install_judges() {
     make_venv .tools/judges "$requirements"
 }
 
+# Prefect 3.9.1 asks for a certifi that not every index has; its lists are complete, so nothing is resolved.
+install_prefect() {
+    local version dir requirements
+    need_python
+    for version in 3 2; do
+        dir=.tools/prefect$version requirements=tests/prefect/requirements-$version.txt
+        [ -f "$requirements" ] || die "$requirements is missing; this checkout is incomplete."
+        if [ -x "$dir/bin/prefect" ] && [ -f "$dir/stamp" ] && [ -f "$dir/home/prefect.db" ] &&
+            [ "$(stamp "$requirements" "$dir" 2>/dev/null)" = "$(cat "$dir/stamp")" ]; then
+            continue
+        fi
+        PIP_NO_DEPS=1 make_venv "$dir" "$requirements"
+        # An empty database with its tables: tests copy it, and save the half minute of making them.
+        say "making the tables of Prefect $version"
+        PREFECT_HOME="$PWD/$dir/home" DO_NOT_TRACK=1 "$dir/bin/prefect" server database upgrade -y \
+            >"$dir/upgrade.log" 2>&1 || die "prefect server database upgrade failed, see $dir/upgrade.log"
+    done
+}
+
 mkdir -p .tools
 # Two makes at once would build the same venv into each other.
 if have flock; then
@@ -127,5 +147,6 @@ fi
 case "${1:-}" in
     build) install_build ;;
     judges) install_judges ;;
-    *) die "usage: tools/install.sh build|judges" ;;
+    prefect) install_prefect ;;
+    *) die "usage: tools/install.sh build|judges|prefect" ;;
 esac

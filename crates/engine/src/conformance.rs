@@ -1,7 +1,8 @@
 //! The table that every back end must show, row by row, and where the embedded one is stricter.
 //!
 //! Prefect's answers were seen on servers 2.20 and 3.9. A back end is a [`Judge`]; [`check`] asks it all rows of
-//! its side. The transition function of this crate is one, a Prefect server will be another.
+//! its side. The transition function of this crate is one, a real Prefect server (in the tests of the `prefect`
+//! crate) another.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -150,7 +151,8 @@ pub const TABLE: &[Row] = &[
     row("crash while being cancelled", Run, Cancelling, Crashed, Held, Embedded(Accept)),
     row("cancel a completed run", Run, Completed, Cancelling, Nothing, Embedded(Abort)),
     row("pause", Run, Running, Paused, Nothing, Both(Accept)),
-    row("pause while a step runs", Run, Running, Paused, StepRunning, Both(Keep)),
+    // A server lets the run pause and holds back its next step instead.
+    row("pause while a step runs", Run, Running, Paused, StepRunning, stricter(Keep, Accept)),
     row("pause before it runs", Run, Scheduled, Paused, Nothing, Embedded(Keep)),
     row("resume", Run, Paused, Scheduled, Nothing, Both(Accept)),
     row("claim of a paused run", Run, Paused, Pending, Nothing, Embedded(Abort)),
