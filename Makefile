@@ -98,7 +98,7 @@ tools: ## Install what the build needs into .tools/build
 	@tools/install.sh build
 
 .PHONY: judges
-judges: ## Install the Python readers that judge our files into .tools/judges
+judges: ## Install into .tools/ the Python software that judges our files and services
 	@tools/install.sh judges
 
 .PHONY: prefect

@@ -2,7 +2,8 @@
 # Installs what this project needs into .tools/, inside the checkout and nowhere else.
 #
 #   tools/install.sh build     .tools/build:  CMake, for libhdf5
-#   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests
+#   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests;
+#                              .tools/globus-sdk, .tools/globus-cli: Globus's own software
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
@@ -107,15 +108,22 @@ install_build() {
     cmake_suffices .tools/build/bin/cmake || die ".tools/build/bin/cmake does not run; remove .tools/build and run make again."
 }
 
-install_judges() {
-    local requirements=tests/judges/requirements.txt
+# install_venv NAME REQUIREMENTS : .tools/NAME with the pinned packages, unless it is there already.
+install_venv() {
+    local dir=.tools/$1 requirements=$2
     [ -f "$requirements" ] || die "$requirements is missing; this checkout is incomplete."
     need_python
-    if [ -x .tools/judges/bin/python ] && [ -f .tools/judges/stamp ] &&
-        [ "$(stamp "$requirements" .tools/judges 2>/dev/null)" = "$(cat .tools/judges/stamp)" ]; then
+    if [ -x "$dir/bin/python" ] && [ -f "$dir/stamp" ] &&
+        [ "$(stamp "$requirements" "$dir" 2>/dev/null)" = "$(cat "$dir/stamp")" ]; then
         return
     fi
-    make_venv .tools/judges "$requirements"
+    make_venv "$dir" "$requirements"
+}
+
+install_judges() {
+    install_venv judges tests/judges/requirements.txt
+    install_venv globus-sdk tests/judges/globus-sdk/requirements.txt
+    install_venv globus-cli tests/judges/globus-cli/requirements.txt
 }
 
 # Prefect 3.9.1 asks for a certifi that not every index has; its lists are complete, so nothing is resolved.
