@@ -23,7 +23,9 @@ impl Config {
             let (pool, queue) = self.place(flow.name());
             deployment.pool = pool;
             deployment.queue = queue;
-            deployment.concurrency = settings.concurrency;
+            let facility = settings.facility.as_ref().and_then(|name| self.facilities.get(name));
+            let slots = facility.and_then(|facility| facility.slots);
+            deployment.concurrency = settings.concurrency.into_iter().chain(slots).min();
             // A reconstruction is submitted again by its own step, which keeps what was done.
             let whole = !flow.name().ends_with("_recon_flow");
             deployment.retries = if whole { settings.retries } else { 0 };

@@ -44,7 +44,7 @@ pub(super) fn facility(
         jobs: jobs(&mut section, problems),
         memory: memory.map(|(_, text)| text),
         threads: section.count("threads", 1, problems),
-        slots: section.count("slots", 1, problems).unwrap_or(1),
+        slots: section.count("slots", 1, problems).or((kind == Some(FacilityKind::Local)).then_some(1)),
         walltime: section.parsed("walltime", problems).unwrap_or(Age::hours(12)),
         queue_limit: section.parsed("queue_limit", problems).unwrap_or(Age::hours(24)),
         more,

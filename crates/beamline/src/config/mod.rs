@@ -114,8 +114,8 @@ pub struct Facility {
     pub memory: Option<String>,
     /// Threads of a job.
     pub threads: Option<u32>,
-    /// Jobs at once.
-    pub slots: u32,
+    /// Runs at once of each flow that reconstructs there; no limit if absent, as where a scheduler has queues.
+    pub slots: Option<u32>,
     /// How long a job may run.
     pub walltime: Age,
     /// How long a job may wait in the queue.

@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::model::{Ask, NewRun, RunId};
 use crate::state::{State, StateType, names};
-use crate::store::{outbox, queries, runs};
+use crate::store::{deployments, outbox, queries, runs};
 
 /// A question to a person.
 pub(super) async fn input<T>(opened: &Opened, ask: Ask) -> Result<T, Failure>
@@ -104,7 +104,7 @@ pub(super) async fn sub_run<T: DeserializeOwned>(opened: &Opened, new: NewRun) -
         .write("sub-run", move |tx, entry| {
             let reopened = entry.is_reopened(tx)?;
             entry.begin(tx, &declared)?;
-            let child = runs::create(tx, id, &new)?.id;
+            let child = deployments::start_from_flow(tx, id, new)?.id;
             if reopened && !matches!(runs::get(tx, child)?.state.kind, StateType::Completed) {
                 let ended = runs::get(tx, child)?.state.kind.is_terminal();
                 if ended {
@@ -181,7 +181,7 @@ pub(super) async fn start_run(opened: &Opened, new: NewRun) -> Result<RunId, Fai
     let created = opened
         .write("start-run", move |tx, entry| {
             entry.begin(tx, &declared)?;
-            let created = runs::create(tx, id, &new)?;
+            let created = deployments::start_from_flow(tx, id, new)?;
             entry.complete(tx, &json!(created.id))?;
             Ok(created.id)
         })

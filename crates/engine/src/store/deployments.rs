@@ -86,6 +86,17 @@ pub(crate) fn start(tx: &Tx<'_>, id: RunId, name: &str, over: NewRun) -> Result<
     runs::create(tx, id, &new_run(&deployment, over)?)
 }
 
+/// A run that a flow starts. Where a deployment bears its flow's name it is one of that, so that its limits,
+/// pool, queue and retries are the same whoever started it.
+pub(crate) fn start_from_flow(tx: &Tx<'_>, id: RunId, new: NewRun) -> Result<Created> {
+    let known =
+        tx.row("SELECT definition, paused FROM deployments WHERE name = ?1", [&new.flow], definition)?;
+    match known.filter(|deployment| new.deployment.is_none() && deployment.flow == new.flow) {
+        Some(deployment) => runs::create(tx, id, &new_run(&deployment, new)?),
+        None => runs::create(tx, id, &new),
+    }
+}
+
 fn new_run(deployment: &Deployment, over: NewRun) -> Result<NewRun> {
     let mut tags = deployment.tags.clone();
     tags.extend(over.tags);

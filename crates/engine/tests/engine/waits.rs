@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::common::Bench;
 use engine::{
-    Ask, Context, Error, Failure, Flow, NewRun, Orchestrator, Registry, RunFilter, StateType, StepOptions,
+    Ask, Context, Deployment, Error, Failure, Flow, NewRun, Orchestrator, Registry, RunFilter, StateType,
+    StepOptions,
 };
 use serde_json::{Value, json};
 
@@ -226,6 +227,44 @@ async fn a_parent_waits_for_its_sub_runs_without_a_place() {
     assert_eq!((done.state.kind, done.output), (StateType::Completed, Some(json!(30))));
     let children = RunFilter { parent: Some(run), ..RunFilter::default() };
     assert_eq!(bench.engine.runs(children).await.unwrap().items.len(), 2, "each was made once");
+}
+
+/// Limits that only runs made by hand obeyed were none.
+#[tokio::test]
+async fn a_sub_run_obeys_the_limit_and_retries_of_its_flows_deployment() {
+    let bench = Bench::new();
+    let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (inside, peak) = (now.clone(), most.clone());
+    let registry = Registry::new()
+        .with(Flow::new("parent", |context: Context, _: Value| async move {
+            let child = || NewRun::of("child", json!({}));
+            let (one, two, three) = tokio::join!(
+                context.sub_run::<u32>("one", child()),
+                context.sub_run::<u32>("two", child()),
+                context.sub_run::<u32>("three", child())
+            );
+            Ok::<_, Failure>(one? + two? + three?)
+        }))
+        .with(Flow::new("child", move |_: Context, _: Value| {
+            let (inside, peak) = (inside.clone(), peak.clone());
+            async move {
+                peak.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                inside.fetch_sub(1, SeqCst);
+                Ok::<_, Failure>(1)
+            }
+        }));
+    let deployment = Deployment::of("child", registry.get("child").unwrap());
+    let deployment = Deployment { retries: 2, tags: vec!["slow".into()], ..deployment.concurrency(1) };
+    bench.engine.deploy(deployment).await.unwrap();
+    let run = bench.engine.create_run(NewRun::of("parent", json!({}))).await.unwrap().id;
+    bench.worker(&registry).concurrency(8).run_until_idle().await.unwrap();
+    assert_eq!(bench.engine.run(run).await.unwrap().output, Some(json!(3)));
+    assert_eq!(most.load(SeqCst), 1, "one at a time");
+    let children = RunFilter { parent: Some(run), tags: vec!["slow".into()], ..RunFilter::default() };
+    let children = bench.engine.runs(children).await.unwrap().items;
+    assert_eq!(children.len(), 3);
+    assert!(children.iter().all(|child| child.deployment.as_deref() == Some("child")), "{children:#?}");
 }
 
 #[tokio::test]
