@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::params;
+use serde_json::json;
 
 use super::rows;
 use super::runs::{self, Lease};
@@ -12,9 +13,13 @@ use super::us;
 use super::writer::Tx;
 use crate::clock::add;
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::model::{Run, RunId};
 use crate::state::{State, StateType, names};
 use crate::transition::Facts;
+
+/// So many workers may be lost in a row by one run before it is given up.
+const MOST_LOSSES: u32 = 9;
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -159,7 +164,11 @@ pub(crate) fn claim(tx: &Tx<'_>, ask: &Claim) -> Result<Vec<(Run, Lease)>> {
     )?;
     for run in lost.iter().filter(|run| wanted(run)) {
         if claimed.len() < ask.most {
-            claimed.push(take_over(tx, ask, run.id)?);
+            let (run, lease) = take_over(tx, ask, run.id)?;
+            match losses(tx, run.id)? {
+                lost if lost > MOST_LOSSES => give_up(tx, &run, &lease, lost)?,
+                _ => claimed.push((run, lease)),
+            }
         }
     }
     if claimed.len() == ask.most {
@@ -222,13 +231,41 @@ fn take_over(tx: &Tx<'_>, ask: &Claim, id: RunId) -> Result<(Run, Lease)> {
         let since = run.lease_until.map_or_else(String::new, |at| format!("; its lease ended at {at}"));
         let state = State::new(StateType::Scheduled, tx.now)
             .named(names::AWAITING_RETRY)
-            .because(format!("{lost} stopped answering{since}"));
+            .because(format!("{lost} stopped answering{since}"))
+            .with(json!({ "lost": lost }));
         runs::propose(tx, &run, state, &Facts::at(tx.now))?;
         let run = runs::get(tx, id)?;
         let state = State::new(StateType::Pending, tx.now).because(format!("taken over by {}", ask.worker));
         runs::propose(tx, &run, state, &Facts::at(tx.now))?;
     }
     grant(tx, ask, id)
+}
+
+/// How many workers a run has lost one after the other, without a step that ended between.
+fn losses(tx: &Tx<'_>, run: RunId) -> Result<u32> {
+    let count = tx.row(
+        "SELECT count(*) FROM history WHERE run = ?1 AND step IS NULL AND json_extract(details, '$.lost') IS NOT NULL
+           AND id > coalesce((SELECT max(id) FROM history WHERE run = ?1
+             AND ((step IS NOT NULL AND type = 'COMPLETED') OR type IN ('FAILED', 'CRASHED'))), 0)",
+        [run.to_string()],
+        |row| row.get(0),
+    )?;
+    Ok(count.unwrap_or(0))
+}
+
+/// A run that takes its workers down one after the other (their memory, say) would take all others with them.
+fn give_up(tx: &Tx<'_>, run: &Run, lease: &Lease, lost: u32) -> Result<()> {
+    let message = format!(
+        "{lost} workers in a row stopped answering while they did this run, and no step ended in between; see the \
+         log of the last one, {}, then retry the run",
+        run.worker.as_deref().unwrap_or("unknown")
+    );
+    let ending = runs::Ending {
+        state: State::new(StateType::Crashed, tx.now).because(&message),
+        output: None,
+        error: Some(Failure::fatal(message).with_code("workers-lost")),
+    };
+    runs::finish(tx, lease, ending).map(drop)
 }
 
 fn grant(tx: &Tx<'_>, ask: &Claim, id: RunId) -> Result<(Run, Lease)> {

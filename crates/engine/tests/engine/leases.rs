@@ -229,3 +229,49 @@ async fn a_stopped_worker_hands_its_runs_back_and_they_go_on_elsewhere() {
     assert_eq!(bench.kind(run).await, StateType::Completed);
     assert_eq!(first.load(SeqCst), 21, "the quick step was not repeated, the long one was");
 }
+
+/// A run that takes each worker down with it (it needs too much memory, say) ends as crashed, so that the workers
+/// can do the others; a person can try it again.
+#[tokio::test]
+async fn a_run_that_kills_its_workers_is_given_up_and_can_be_retried() {
+    let bench = Bench::new();
+    let registry = Registry::new()
+        .with(Flow::new("deadly", |context: Context, _: Value| async move {
+            context.step("first", StepOptions::new(), |_| async { Ok(()) }).await?;
+            context.step("second", StepOptions::new(), |_| async { Ok(()) }).await
+        }))
+        .with(Flow::new("parent", |context: Context, _: Value| async move {
+            context.sub_run::<()>("child", NewRun::of("deadly", json!({}))).await
+        }));
+    let parent = bench.engine.create_run(NewRun::of("parent", json!({}))).await.unwrap().id;
+    let children = RunFilter { parent: Some(parent), ..RunFilter::default() };
+    let mut killed = 0;
+    for _ in 0..30 {
+        let worker = bench.worker(&registry).faults(Arc::new(DiesInTheSecondStep));
+        killed += u32::from(worker.run_until_idle().await.is_err());
+        bench.clock.advance(Duration::from_secs(120));
+        if bench.kind(parent).await.is_terminal() {
+            break;
+        }
+    }
+    assert_eq!(killed, 10);
+    let child = bench.engine.runs(children).await.unwrap().items.remove(0);
+    assert_eq!(child.state.kind, StateType::Crashed);
+    let message = child.state.message.unwrap();
+    assert!(message.contains("10 workers in a row"), "{message}");
+    assert_eq!(bench.kind(parent).await, StateType::Failed);
+    bench.engine.retry(parent, false).await.unwrap();
+    bench.work(&registry).await;
+    assert_eq!(bench.kind(parent).await, StateType::Completed);
+}
+
+struct DiesInTheSecondStep;
+
+impl engine::faults::Faults for DiesInTheSecondStep {
+    fn at(&self, point: &engine::faults::Point) -> engine::faults::Fault {
+        match point.step.as_deref() == Some("second") && point.what == "begin" {
+            true => engine::faults::Fault::Crash,
+            false => engine::faults::Fault::None,
+        }
+    }
+}
