@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = noise(angles * columns);
     let mut images = [vec![0.0f32; columns * columns], vec![0.0f32; columns * columns]];
     println!("width  grid/pixels  error of noise  of discs  CPU s per slice  workspace MB");
-    for width in [6, 7, 8] {
+    for width in [6, 7] {
         for oversampling in [1.1, 1.125, 1.2, 1.25, 1.375] {
             let tuning = Tuning { width, oversampling };
             let mut errors = Vec::new();

@@ -1,4 +1,4 @@
-//! The gridding kernel of `exact` mode: Kaiser-Bessel, six to eight grid cells wide, as a table of its taps.
+//! The gridding kernel of `exact` mode: Kaiser-Bessel, six or seven grid cells wide, as a table of its taps.
 //!
 //! A sample at a non-integer frequency is spread over the nearest grid points with the kernel's values; after the
 //! inverse transform the image is divided by the kernel's Fourier transform, which is known in closed form. What remains
@@ -15,6 +15,10 @@ use crate::ln::fma;
 pub(crate) const LANES: usize = 8;
 /// Lanes of a row with each tap four times.
 pub(crate) const WIDE: usize = 4 * LANES;
+/// Such a row begins at a multiple of this many cells, with a zero before the first tap where need be.
+pub(crate) const PAIR: usize = 2;
+/// A row with each tap four times, and with the zeros before.
+const SHIFTED: usize = WIDE + 4 * (PAIR - 1);
 /// Binary digits of the offset that choose an entry of the table; between entries it is interpolated, with an error (at
 /// most 3e-5 of the peak, 1e-5 rms) well below the aliasing. 20 KiB stay in the first-level cache.
 const BITS: u32 = 6;
@@ -34,8 +38,8 @@ pub(crate) struct Kernel {
     width: usize,
     beta: f64,
     table: Box<[Entry<LANES>; ENTRIES]>,
-    /// The same with each tap four times.
-    wide: Box<[Entry<WIDE>; ENTRIES]>,
+    /// The same with each tap four times, after a zero.
+    wide: Box<[Entry<SHIFTED>; ENTRIES]>,
 }
 
 /// Entry of the table, and the distance from its middle in units of its width.
@@ -90,9 +94,9 @@ fn aliasing(width: usize, beta: f64, fraction: f64) -> f64 {
 }
 
 impl Kernel {
-    /// The best kernel of `width` (up to eight) cells for an image that takes `fraction` (below 1) of the grid.
+    /// The best kernel of `width` (up to seven) cells for an image that takes `fraction` (below 1) of the grid.
     pub(crate) fn new(width: usize, fraction: f64) -> Self {
-        let width = width.clamp(2, LANES);
+        let width = width.clamp(2, LANES + 1 - PAIR);
         let fraction = fraction.clamp(0.05, 0.95);
         let (mut beta, mut least) = (0.0, f64::INFINITY);
         for step in 0..300 {
@@ -114,7 +118,7 @@ impl Kernel {
                 entry.slope[k] = (end - start) as f32;
             }
         }
-        let widened = |taps: [f32; LANES]| std::array::from_fn(|i| taps[i / 4]);
+        let widened = |taps: [f32; LANES]| std::array::from_fn(|i| if i < 4 { 0.0 } else { taps[i / 4 - 1] });
         let wide = Box::new(table.map(|e| Entry { value: widened(e.value), slope: widened(e.slope) }));
         Self { width, beta, table, wide }
     }
@@ -136,12 +140,20 @@ impl Kernel {
         *weights = taps;
     }
 
-    /// The same, each of them four times.
+    /// The same, each of them four times, and with `shift` (0 or 1) zeros before the first.
     #[inline(always)]
-    pub(crate) fn wide_weights<S: Simd>(&self, simd: S, fraction: u32, weights: &mut [f32; WIDE]) {
+    pub(crate) fn wide_weights<S: Simd>(
+        &self,
+        simd: S,
+        fraction: u32,
+        shift: usize,
+        weights: &mut [f32; WIDE],
+    ) {
         let (entry, rest) = split(fraction);
         let (entry, rest) = (&self.wide[entry], simd.splat_f32s(rest));
-        let (value, slope) = (S::as_simd_f32s(&entry.value).0, S::as_simd_f32s(&entry.slope).0);
+        let from = if shift == 0 { 4 } else { 0 };
+        let (value, slope) = (&entry.value[from..from + WIDE], &entry.slope[from..from + WIDE]);
+        let (value, slope) = (S::as_simd_f32s(value).0, S::as_simd_f32s(slope).0);
         for (weight, (value, slope)) in S::as_mut_simd_f32s(weights).0.iter_mut().zip(value.iter().zip(slope))
         {
             *weight = simd.mul_add_e_f32s(rest, *slope, *value);
@@ -172,15 +184,18 @@ mod tests {
 
     #[test]
     fn the_table_follows_the_kernel() {
-        for width in [6, 7, 8] {
+        for width in [6, 7] {
             let kernel = Kernel::new(width, 1.0 / 1.2);
             for step in 0..1000u32 {
                 let fraction = step * 4_294_967;
                 let z = 0.5 - f64::from(fraction) / f64::from(u32::MAX);
                 let (mut taps, mut wide) = ([f32::NAN; LANES], [f32::NAN; WIDE]);
                 kernel.weights(Scalar, fraction, &mut taps);
-                kernel.wide_weights(Scalar, fraction, &mut wide);
-                assert!(wide.iter().zip(taps.iter().flat_map(|t| [*t; 4])).all(|(a, b)| *a == b));
+                for shift in [0, 1] {
+                    kernel.wide_weights(Scalar, fraction, shift, &mut wide);
+                    let wanted = std::iter::repeat_n(&0.0, shift).chain(&taps).flat_map(|t| [*t; 4]);
+                    assert!(wide.iter().zip(wanted).all(|(a, b)| *a == b));
+                }
                 for (k, tap) in taps.into_iter().enumerate() {
                     let exact = kernel.value(z + k as f64 - 0.5 * (width as f64 - 1.0));
                     let wanted = if k < width { exact } else { 0.0 };

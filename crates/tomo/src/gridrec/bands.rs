@@ -10,11 +10,13 @@
 //! no row needs a contribution from rows below 0.
 
 use bytemuck::{cast_slice, cast_slice_mut};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use rustfft::num_complex::Complex32;
 
+use super::aligned::Aligned;
 use super::lines::Sample;
-use crate::kernel::LANES;
+use super::order::Order;
+use crate::kernel::{LANES, PAIR};
 
 /// Rows of a band.
 pub(crate) const BAND: usize = 8;
@@ -27,9 +29,6 @@ pub(crate) const STRIP: usize = 4 * LANES;
 const CORE: f64 = 11.0;
 /// Cells of the core's rows: v from −RING to RING.
 const CORE_ROW: usize = 2 * RING + 1;
-/// Samples, of several rays, whose weights are computed before they are spread: fetching one from far memory then does
-/// not wait for spreading the one before.
-const BATCH: usize = 64;
 
 /// How samples lie in the plane and what they weigh there.
 pub(crate) trait Rule {
@@ -42,7 +41,7 @@ pub(crate) trait Rule {
     /// Rows from sample to sample of a ray, not negative.
     fn slope(&self, ray: usize) -> f64;
 
-    /// Kernel width in cells, at most 8.
+    /// Kernel width in cells, at most 7.
     fn width(&self) -> usize;
 
     /// A sample this many rows before a row surely begins in it or before, one further behind surely after it or in it.
@@ -53,18 +52,25 @@ pub(crate) trait Rule {
 }
 
 /// Where a sample goes, and with which weights: eight in either direction, zero beyond the kernel.
+///
+/// The first cell's number is even, so that a strip consists of whole aligned vectors of two cells: one that is loaded
+/// again soon after was stored in the same pieces.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Place {
     /// Weights of neighbouring cells, each four times: for the four numbers of a cell.
     pub(crate) side: [f32; STRIP],
-    /// The sample, four times.
-    value: [f32; 16],
     /// Weights of rows.
     pub(crate) main: [f32; LANES],
     /// First row and first cell.
     pub(crate) row: i32,
     pub(crate) column: i32,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { side: [0.0; STRIP], main: [0.0; LANES], row: 0, column: 0 }
+    }
 }
 
 /// Geometry of the half plane.
@@ -83,7 +89,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// `length` is the distance of a ray's last sample from the origin in cells, `count` how many samples it has.
     pub(crate) fn new(grid: usize, length: f64, count: usize) -> Self {
-        let origin = length.ceil() as usize + LANES + 1;
+        let origin = (length.ceil() as usize + LANES + 1).next_multiple_of(PAIR);
         let stride = (2 * origin + 2 * LANES).next_multiple_of(256) + 12;
         let last = count.saturating_sub(1);
         let core = ((CORE / length * last as f64) as usize).min(last);
@@ -101,6 +107,19 @@ impl Layout {
         self.length.ceil() as usize + LANES / 2 + 1
     }
 
+    /// The order of `count` samples a ray.
+    pub(crate) fn order(&self, rule: &impl Rule, count: usize) -> Order {
+        let reach = 0.5 * rule.width() as f64 + 0.01;
+        let begin = |ray: usize| (-reach / rule.slope(ray)).floor().max(1.0 - count as f64) as i32;
+        let end = |band: i32, ray: usize| {
+            // Where rounding decides, a sample may be taken one row too early, which the ring has room for (the kernel
+            // reaches at most eight rows further), but never too late.
+            let end = f64::from(band + 1) * BAND as f64 + rule.reach();
+            (end / rule.slope(ray)).ceil().min(count as f64) as i32
+        };
+        Order::new(rule.rays(), self.rows().div_ceil(BAND), count, self.core, begin, end)
+    }
+
     /// Cells to either side of v = 0 that can be other than zero in row `u` and the rows above it.
     fn extent(&self, u: usize) -> usize {
         let nearest = u.saturating_sub(LANES) as f64;
@@ -109,31 +128,20 @@ impl Layout {
     }
 }
 
-/// The ring of rows, and how far each ray has come.
+/// The ring of rows.
 pub(crate) struct Ring {
-    cells: Vec<f32>,
-    next: Vec<i32>,
-    places: Vec<Place>,
+    cells: Aligned,
     /// Rows 0 to RING of the core.
     core: Vec<[f64; 4]>,
 }
 
 impl Ring {
-    pub(crate) fn new(layout: &Layout, rays: usize) -> Self {
-        let place = Place { side: [0.0; STRIP], value: [0.0; 16], main: [0.0; LANES], row: 0, column: 0 };
-        Self {
-            cells: vec![0.0; RING * layout.stride * 4],
-            next: vec![0; rays],
-            places: vec![place; BATCH],
-            core: vec![[0.0; 4]; RING * CORE_ROW],
-        }
+    pub(crate) fn new(layout: &Layout) -> Self {
+        Self { cells: Aligned::zeros(RING * layout.stride * 4), core: vec![[0.0; 4]; RING * CORE_ROW] }
     }
 
-    pub(crate) fn bytes(layout: &Layout, rays: usize) -> usize {
-        RING * layout.stride * size_of::<Sample>()
-            + rays * 4
-            + BATCH * size_of::<Place>()
-            + RING * CORE_ROW * 32
+    pub(crate) fn bytes(layout: &Layout) -> usize {
+        Aligned::bytes(RING * layout.stride * 4) + RING * CORE_ROW * 32
     }
 }
 
@@ -141,19 +149,46 @@ impl Ring {
 pub(crate) struct Gridding<'a, R> {
     pub(crate) layout: &'a Layout,
     pub(crate) rule: R,
-    /// (tile, ray, frequency in the tile), `count` frequencies each.
-    pub(crate) samples: &'a [Tile],
-    pub(crate) count: usize,
+    pub(crate) order: &'a Order,
+    /// Those of all bands, and those of the core.
+    pub(crate) samples: &'a [Vec<Sample>; 2],
 }
 
-/// Neighbouring frequencies of one ray. A band takes a few frequencies of many rays, so those lie together.
-pub(crate) type Tile = [Sample; TILE];
-pub(crate) const TILE: usize = 8;
+/// One band to be made: row u in `plus`, row −u in `minus`, rows `stride` values apart.
+pub(crate) struct Band<'a, R> {
+    pub(crate) gridding: Gridding<'a, R>,
+    pub(crate) ring: &'a mut Ring,
+    pub(crate) band: usize,
+    pub(crate) stride: usize,
+    pub(crate) plus: &'a mut [Complex32],
+    pub(crate) minus: &'a mut [Complex32],
+}
+
+impl<R: Rule> Band<'_, R> {
+    /// Vectors of two cells do best here, where the processor has longer ones too.
+    #[inline(always)]
+    pub(crate) fn run<S: Simd>(self, simd: S) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
+            return self.with_simd(**simd);
+        }
+        self.with_simd(simd);
+    }
+}
+
+impl<R: Rule> WithSimd for Band<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.gridding.band(simd, self.ring, self.band, self.stride, self.plus, self.minus);
+    }
+}
 
 impl<R: Rule> Gridding<'_, R> {
     /// Makes the rows of a band in turn, from band 0: row u in `plus`, row −u in `minus`.
     #[inline(always)]
-    pub(crate) fn band<S: Simd>(
+    fn band<S: Simd>(
         &self,
         simd: S,
         ring: &mut Ring,
@@ -163,8 +198,7 @@ impl<R: Rule> Gridding<'_, R> {
         minus: &mut [Complex32],
     ) {
         if band == 0 {
-            ring.cells.fill(0.0);
-            self.start(ring);
+            ring.cells.get_mut().fill(0.0);
             // Rows −8 to −1 are nobody's; what their samples spread into rows 0.. counts.
             self.spread_band(simd, ring, -1);
             self.clear(ring, RING - BAND, 0);
@@ -181,32 +215,18 @@ impl<R: Rule> Gridding<'_, R> {
         self.clear(ring, first % RING, first);
     }
 
-    fn start(&self, ring: &mut Ring) {
-        let reach = 0.5 * self.rule.width() as f64 + 0.01;
-        let least = 1.0 - self.count as f64;
-        for (ray, next) in ring.next.iter_mut().enumerate() {
-            *next = (-reach / self.rule.slope(ray)).floor().max(least) as i32;
-        }
-    }
-
-    /// A sample of a ray, its half axes exchanged on the negative side.
-    #[inline(always)]
-    fn sample(&self, index: usize, j: i32) -> Sample {
-        let at = j.unsigned_abs() as usize;
-        let s = self.samples[at / TILE * self.rule.rays() + index][at % TILE];
-        if j < 0 { [s[2], s[3], s[0], s[1]] } else { s }
-    }
-
     /// Spreads the samples of the core into rows 0 to RING.
     #[inline(always)]
     fn add_core<S: Simd>(&self, simd: S, ring: &mut Ring) {
         ring.core.fill([0.0; 4]);
-        let core = self.layout.core as i32;
+        let mut place = Place::default();
         for index in 0..self.rule.rays() {
-            for j in -core..=core {
-                let place = &mut ring.places[0];
-                self.rule.place(simd, index, j, place);
-                let value = self.sample(index, j).map(f64::from);
+            let samples = self.order.core(&self.samples[1], index);
+            let opposite =
+                samples.iter().enumerate().skip(1).map(|(j, [a, b, c, d])| (-(j as i32), [*c, *d, *a, *b]));
+            for (j, value) in (0..).zip(samples.iter().copied()).chain(opposite) {
+                self.rule.place(simd, index, j, &mut place);
+                let value = value.map(f64::from);
                 let column = place.column + RING as i32;
                 for (k, main) in place.main.into_iter().enumerate() {
                     let row = place.row + k as i32;
@@ -221,7 +241,11 @@ impl<R: Rule> Gridding<'_, R> {
                 }
             }
         }
-        let rows = ring.cells.chunks_exact_mut(4 * self.layout.stride).zip(ring.core.chunks_exact(CORE_ROW));
+        let rows = ring
+            .cells
+            .get_mut()
+            .chunks_exact_mut(4 * self.layout.stride)
+            .zip(ring.core.chunks_exact(CORE_ROW));
         for (row, core) in rows {
             // Small grids have rows shorter than the core's, which then ends in zeros.
             let skip = RING.saturating_sub(self.layout.origin);
@@ -237,7 +261,7 @@ impl<R: Rule> Gridding<'_, R> {
         let extent = self.layout.extent(u) + LANES;
         let origin = self.layout.origin;
         let range = 4 * origin.saturating_sub(extent)..4 * (origin + extent).min(self.layout.stride);
-        for row in ring.cells.chunks_exact_mut(4 * self.layout.stride).skip(slot).take(BAND) {
+        for row in ring.cells.get_mut().chunks_exact_mut(4 * self.layout.stride).skip(slot).take(BAND) {
             row[range.clone()].fill(0.0);
         }
     }
@@ -245,51 +269,42 @@ impl<R: Rule> Gridding<'_, R> {
     /// Spreads all samples whose kernel begins in a row of this band.
     #[inline(always)]
     fn spread_band<S: Simd>(&self, simd: S, ring: &mut Ring, band: i32) {
-        // Where rounding decides, a sample may be taken one row too early, which the ring has room for (the kernel reaches
-        // at most eight rows further), but never too late.
-        let end = f64::from(band + 1) * BAND as f64 + self.rule.reach();
+        let cells = ring.cells.get_mut();
+        match self.rule.width() {
+            5 => self.spread_width::<S, 5>(simd, cells, band),
+            6 => self.spread_width::<S, 6>(simd, cells, band),
+            _ => self.spread_width::<S, 7>(simd, cells, band),
+        }
+    }
+
+    #[inline(always)]
+    fn spread_width<S: Simd, const WIDTH: usize>(&self, simd: S, cells: &mut [f32], band: i32) {
         let core = self.layout.core as u32;
-        let mut count = 0;
-        for index in 0..self.rule.rays() {
-            let from = ring.next[index];
-            let to = (end / self.rule.slope(index)).ceil().min(self.count as f64) as i32;
-            if to <= from {
-                continue;
-            }
-            ring.next[index] = to;
-            for j in (from..to).filter(|j| j.unsigned_abs() > core) {
-                let place = &mut ring.places[count];
-                self.rule.place(simd, index, j, place);
-                let value = self.sample(index, j);
-                place.value.as_chunks_mut().0.fill(value);
-                count += 1;
-                if count == BATCH {
-                    self.spread(simd, ring, count);
-                    count = 0;
+        let mut place = Place::default();
+        for (ray, (first, samples)) in self.order.band(&self.samples[0], band).enumerate() {
+            for (j, sample) in (first..).zip(samples) {
+                if j.unsigned_abs() <= core {
+                    continue;
                 }
-            }
-        }
-        self.spread(simd, ring, count);
-    }
-
-    #[inline(always)]
-    fn spread<S: Simd>(&self, simd: S, ring: &mut Ring, count: usize) {
-        let Ring { cells, places, .. } = ring;
-        for place in &places[..count] {
-            match self.rule.width() {
-                5 => self.spread_one::<S, 5>(simd, cells, place),
-                6 => self.spread_one::<S, 6>(simd, cells, place),
-                7 => self.spread_one::<S, 7>(simd, cells, place),
-                _ => self.spread_one::<S, 8>(simd, cells, place),
+                self.rule.place(simd, ray, j, &mut place);
+                self.spread_one::<S, WIDTH>(simd, cells, &place, sample);
             }
         }
     }
 
     #[inline(always)]
-    fn spread_one<S: Simd, const WIDTH: usize>(&self, simd: S, cells: &mut [f32], place: &Place) {
+    fn spread_one<S: Simd, const WIDTH: usize>(
+        &self,
+        simd: S,
+        cells: &mut [f32],
+        place: &Place,
+        sample: &Sample,
+    ) {
         let stride = 4 * self.layout.stride;
         let column = 4 * (place.column + self.layout.origin as i32) as usize;
-        let (side, value) = (S::as_simd_f32s(&place.side).0, S::as_simd_f32s(&place.value).0);
+        let mut value = [0.0; 16];
+        value.as_chunks_mut().0.fill(*sample);
+        let (side, value) = (S::as_simd_f32s(&place.side).0, S::as_simd_f32s(&value).0);
         // At most eight vectors (of the portable path: as many as there are numbers).
         let mut strip = [simd.splat_f32s(0.0); STRIP];
         let strip = &mut strip[..side.len()];
@@ -312,7 +327,7 @@ impl<R: Rule> Gridding<'_, R> {
     #[inline(always)]
     fn hand_on(&self, ring: &Ring, u: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
         let Layout { grid, origin, stride, .. } = *self.layout;
-        let row = &ring.cells[(u % RING) * 4 * stride..][..4 * stride];
+        let row = &ring.cells.get()[(u % RING) * 4 * stride..][..4 * stride];
         let cells: &[[u64; 2]] = cast_slice(row);
         let (plus, minus): (&mut [u64], &mut [u64]) = (cast_slice_mut(plus), cast_slice_mut(minus));
         let extent = self.layout.extent(u);

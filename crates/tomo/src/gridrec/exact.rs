@@ -8,10 +8,11 @@
 use pulp::Simd;
 use rustfft::num_complex::Complex32;
 
-use super::bands::{Gridding, Layout, Ring, TILE, Tile};
+use super::bands::{Band, Gridding, Layout, Ring};
 use super::frame::Frame;
 use super::inverse::{Inverse, Source};
-use super::lines::{LineBuffers, Lines, quick_length};
+use super::lines::{LineBuffers, Lines, Sample, quick_length};
+use super::order::Order;
 use super::rays::{KernelRule, Ray};
 use super::{GridrecOptions, Tuning};
 use crate::angles::angle_weights;
@@ -30,13 +31,15 @@ pub(super) struct Plan {
     rays: Vec<Ray>,
     /// Projection index and weight of each ray.
     projections: Vec<(usize, f32)>,
+    order: Order,
 }
 
 /// Buffers of one thread.
 pub(super) struct Buffers {
     lines: LineBuffers,
-    /// (tile, ray)
-    samples: Vec<Tile>,
+    /// One ray's samples, then those of all, as [`Order`] has them.
+    line: Vec<Sample>,
+    samples: [Vec<Sample>; 2],
     ring: Ring,
 }
 
@@ -60,31 +63,32 @@ impl Plan {
             .map(|(index, (&angle, weight))| (Ray::new(angle, step), (index, weight as f32)))
             .collect();
         rays.sort_by(|(a, i), (b, j)| a.order().total_cmp(&b.order()).then(i.0.cmp(&j.0)));
-        let (rays, projections) = rays.into_iter().unzip();
+        let (rays, projections): (Vec<_>, _) = rays.into_iter().unzip();
         let layout = Layout::new(grid, length, lines.samples());
-        (Self { columns: options.columns, lines, layout, kernel, rays, projections }, grid)
-    }
-
-    fn tiles(&self) -> usize {
-        self.rays.len() * self.lines.samples().div_ceil(TILE)
+        let order = layout.order(&KernelRule { rays: &rays, kernel: &kernel }, lines.samples());
+        (Self { columns: options.columns, lines, layout, kernel, rays, projections, order }, grid)
     }
 
     pub(super) fn buffers(&self) -> Buffers {
         Buffers {
             lines: self.lines.buffers(),
-            samples: vec![Tile::default(); self.tiles()],
-            ring: Ring::new(&self.layout, self.rays.len()),
+            line: vec![Sample::default(); self.order.line_len()],
+            samples: self.order.buffers(),
+            ring: Ring::new(&self.layout),
         }
     }
 
     pub(super) fn buffer_bytes(&self) -> usize {
         self.lines.buffer_bytes()
-            + self.tiles() * size_of::<Tile>()
-            + Ring::bytes(&self.layout, self.rays.len())
+            + self.order.line_len() * size_of::<Sample>()
+            + self.order.buffer_bytes()
+            + Ring::bytes(&self.layout)
     }
 
     pub(super) fn shared_bytes(&self) -> usize {
-        self.lines.shared_bytes() + self.rays.len() * size_of::<(Ray, usize, f32)>()
+        self.lines.shared_bytes()
+            + self.rays.len() * size_of::<(Ray, usize, f32)>()
+            + self.order.shared_bytes()
     }
 
     /// Filters both sinograms into samples on rays.
@@ -92,8 +96,8 @@ impl Plan {
     pub(super) fn filter<S: Simd>(&self, simd: S, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         for (at, (ray, (index, weight))) in self.rays.iter().zip(&self.projections).enumerate() {
             let rows = sinograms.map(|s| &s[index * self.columns..(index + 1) * self.columns]);
-            let tiles = buffers.samples[at..].iter_mut().step_by(self.rays.len());
-            self.lines.run(simd, &mut buffers.lines, rows, *weight, ray.flip, tiles);
+            self.lines.run(simd, &mut buffers.lines, rows, *weight, ray.flip, &mut buffers.line);
+            self.order.put(&mut buffers.samples, at, &buffers.line);
         }
     }
 }
@@ -118,10 +122,10 @@ impl Source for Plane<'_> {
         plus: &mut [Complex32],
         minus: &mut [Complex32],
     ) {
-        let Plan { layout, kernel, rays, lines, .. } = self.plan;
-        let rule = KernelRule { rays, kernel };
-        let gridding = Gridding { layout, rule, samples: &self.buffers.samples, count: lines.samples() };
-        gridding.band(simd, &mut self.buffers.ring, band, stride, plus, minus);
+        let Plan { layout, kernel, rays, order, .. } = self.plan;
+        let Buffers { samples, ring, .. } = &mut *self.buffers;
+        let gridding = Gridding { layout, rule: KernelRule { rays, kernel }, order, samples };
+        Band { gridding, ring, band, stride, plus, minus }.run(simd);
     }
 }
 

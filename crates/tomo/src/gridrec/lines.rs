@@ -12,7 +12,6 @@ use pulp::Simd;
 use rustfft::num_complex::{Complex32, Complex64};
 use rustfft::{Fft, FftPlanner};
 
-use super::bands::{TILE, Tile};
 use super::wrap::{NODES, Stretch, response};
 use super::{GridrecOptions, Padding};
 
@@ -195,7 +194,7 @@ impl Lines {
     }
 
     fn sums_len(&self) -> usize {
-        self.count.next_multiple_of(TILE)
+        self.count
     }
 
     pub(crate) fn buffers(&self) -> LineBuffers {
@@ -217,14 +216,14 @@ impl Lines {
 
     /// Turns one projection of two slices into samples, times `weight`; `flip` exchanges the two half axes.
     #[inline(always)]
-    pub(crate) fn run<'a, S: Simd>(
+    pub(crate) fn run<S: Simd>(
         &self,
         simd: S,
         buffers: &mut LineBuffers,
         rows: [&[f32]; 2],
         weight: f32,
         flip: bool,
-        tiles: impl Iterator<Item = &'a mut Tile>,
+        samples: &mut [Sample],
     ) {
         let LineBuffers { line, scratch, sums } = buffers;
         let (n, length) = (self.columns, self.length);
@@ -235,21 +234,17 @@ impl Lines {
         self.put_right(simd, line, sums);
         self.forward.process_with_scratch(line, scratch);
 
-        let sums = sums.chunks_exact(TILE);
-        for ((tile, sums), first) in tiles.zip(sums).zip((0..).step_by(TILE)) {
-            for (k, (sample, [plus, minus])) in tile.iter_mut().zip(sums).enumerate() {
-                let (mut plus, mut minus) = (*plus, *minus);
-                let j = first + k;
-                if let Some(phase) = self.phase.get(j) {
-                    plus += line[j] * phase;
-                    minus += line[if j == 0 { 0 } else { length - j }] * phase.conj();
-                }
-                *sample = if flip {
-                    [minus.re, minus.im, plus.re, plus.im]
-                } else {
-                    [plus.re, plus.im, minus.re, minus.im]
-                };
+        for (j, (sample, [plus, minus])) in samples.iter_mut().zip(sums).enumerate() {
+            let (mut plus, mut minus) = (*plus, *minus);
+            if let Some(phase) = self.phase.get(j) {
+                plus += line[j] * phase;
+                minus += line[if j == 0 { 0 } else { length - j }] * phase.conj();
             }
+            *sample = if flip {
+                [minus.re, minus.im, plus.re, plus.im]
+            } else {
+                [plus.re, plus.im, minus.re, minus.im]
+            };
         }
     }
 

@@ -4,11 +4,13 @@
 //! two at a time, as the real and imaginary part of one complex reconstruction; a pair is computed by one thread, and its
 //! bits depend on nothing but its own input.
 
+mod aligned;
 mod bands;
 mod exact;
 mod frame;
 mod inverse;
 mod lines;
+mod order;
 mod rays;
 mod tomopy;
 mod wrap;
@@ -131,7 +133,7 @@ impl GridrecOptions {
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuning {
-    /// Kernel width in grid cells, 6 to 8.
+    /// Kernel width in grid cells, 6 or 7.
     pub width: usize,
     /// Least number of grid points per image pixel.
     pub oversampling: f64,

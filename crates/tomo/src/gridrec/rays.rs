@@ -74,8 +74,9 @@ impl Rule for KernelRule<'_> {
         let shift = (2 - self.kernel.width() as i64) << (PLACES - 1);
         let [u, v] = self.rays[ray].steps.map(|step| i64::from(j) * step + shift);
         self.kernel.weights(simd, u as u32, &mut place.main);
-        self.kernel.wide_weights(simd, v as u32, &mut place.side);
         place.row = (u >> PLACES) as i32;
-        place.column = (v >> PLACES) as i32;
+        let column = (v >> PLACES) as i32;
+        self.kernel.wide_weights(simd, v as u32, (column & 1) as usize, &mut place.side);
+        place.column = column & !1;
     }
 }

@@ -19,8 +19,10 @@ use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
-use super::bands::{Gridding, Layout, Place, Ring, Rule, TILE, Tile};
+use super::bands::{Band, Gridding, Layout, Place, Ring, Rule};
 use super::inverse::Source;
+use super::lines::Sample;
+use super::order::Order;
 use super::{GridrecOptions, Padding};
 use crate::kernel::LANES;
 
@@ -95,6 +97,7 @@ pub(super) struct Plan {
     /// By slope.
     directions: Vec<Direction>,
     layout: Layout,
+    order: Order,
     fft: Arc<dyn Fft<f32>>,
 }
 
@@ -116,8 +119,9 @@ impl Direction {
 pub(super) struct Buffers {
     line: Vec<Complex32>,
     scratch: Vec<Complex32>,
-    /// (tile, direction)
-    samples: Vec<Tile>,
+    /// One projection's samples, then those of all, as [`Order`] has them.
+    samples: Vec<Sample>,
+    ordered: [Vec<Sample>; 2],
     ring: Ring,
 }
 
@@ -151,35 +155,29 @@ impl Plan {
         let layout = Layout::new(grid, (grid / 2) as f64, grid / 2).without_core();
         let fft = FftPlanner::new().plan_fft_inverse(grid);
         let table = kernel_table();
-        Self { grid, columns: options.columns, pad, edge, table, response, directions, layout, fft }
-    }
-
-    /// Frequencies of a line, from 0; Nyquist is left out.
-    fn count(&self) -> usize {
-        self.grid / 2
-    }
-
-    fn tiles(&self) -> usize {
-        self.count().div_ceil(TILE) * self.directions.len()
+        let order = layout.order(&TableRule { grid, table: &table, directions: &directions }, grid / 2);
+        Self { grid, columns: options.columns, pad, edge, table, response, directions, layout, order, fft }
     }
 
     pub(super) fn buffers(&self) -> Buffers {
         Buffers {
             line: vec![Complex32::default(); self.grid],
             scratch: vec![Complex32::default(); self.fft.get_inplace_scratch_len()],
-            samples: vec![Tile::default(); self.tiles()],
-            ring: Ring::new(&self.layout, self.directions.len()),
+            samples: vec![Sample::default(); self.order.line_len()],
+            ordered: self.order.buffers(),
+            ring: Ring::new(&self.layout),
         }
     }
 
     pub(super) fn buffer_bytes(&self) -> usize {
         (self.grid + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
-            + self.tiles() * size_of::<Tile>()
-            + Ring::bytes(&self.layout, self.directions.len())
+            + self.order.line_len() * size_of::<Sample>()
+            + self.order.buffer_bytes()
+            + Ring::bytes(&self.layout)
     }
 
     pub(super) fn shared_bytes(&self) -> usize {
-        (self.response.len() + self.directions.len() + self.grid) * 8 + TABLE * 4
+        (self.response.len() + self.directions.len() + self.grid) * 8 + TABLE * 4 + self.order.shared_bytes()
     }
 
     /// Points of the grid in each direction.
@@ -191,7 +189,7 @@ impl Plan {
     #[inline(always)]
     pub(super) fn filter(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         let (n, grid) = (self.columns, self.grid);
-        let Buffers { line, scratch, samples, .. } = buffers;
+        let Buffers { line, scratch, samples, ordered, .. } = buffers;
         for (at, direction) in self.directions.iter().enumerate() {
             let rows = sinograms.map(|s| &s[direction.projection * n..(direction.projection + 1) * n]);
             line.fill(Complex32::default());
@@ -204,19 +202,16 @@ impl Plan {
                 line[self.pad + n..2 * self.pad + n].fill(last);
             }
             self.fft.process_with_scratch(line, scratch);
-            let tiles = samples[at..].iter_mut().step_by(self.directions.len());
-            for ((tile, responses), first) in tiles.zip(self.response.chunks(TILE)).zip((0..).step_by(TILE)) {
-                for (k, (sample, response)) in tile.iter_mut().zip(responses).enumerate() {
-                    let j = first + k;
-                    let plus = *response * line[j];
-                    let minus = response.conj() * line[(grid - j) % grid];
-                    *sample = if direction.flip() {
-                        [minus.re, minus.im, plus.re, plus.im]
-                    } else {
-                        [plus.re, plus.im, minus.re, minus.im]
-                    };
-                }
+            for (j, (sample, response)) in samples.iter_mut().zip(&self.response).enumerate() {
+                let plus = *response * line[j];
+                let minus = response.conj() * line[(grid - j) % grid];
+                *sample = if direction.flip() {
+                    [minus.re, minus.im, plus.re, plus.im]
+                } else {
+                    [plus.re, plus.im, minus.re, minus.im]
+                };
             }
+            self.order.put(ordered, at, samples);
         }
     }
 }
@@ -241,16 +236,19 @@ impl Source for Plane<'_> {
         plus: &mut [Complex32],
         minus: &mut [Complex32],
     ) {
-        let Plan { layout, .. } = self.plan;
-        let rule = TableRule { plan: self.plan };
-        let gridding = Gridding { layout, rule, samples: &self.buffers.samples, count: self.plan.count() };
-        gridding.band(simd, &mut self.buffers.ring, band, stride, plus, minus);
+        let Plan { layout, order, grid, table, directions, .. } = self.plan;
+        let Buffers { ordered: samples, ring, .. } = &mut *self.buffers;
+        let rule = TableRule { grid: *grid, table, directions };
+        let gridding = Gridding { layout, rule, order, samples };
+        Band { gridding, ring, band, stride, plus, minus }.run(simd);
     }
 }
 
 /// TomoPy's positions, cuts and table look-ups.
 struct TableRule<'a> {
-    plan: &'a Plan,
+    grid: usize,
+    table: &'a [f32],
+    directions: &'a [Direction],
 }
 
 impl TableRule<'_> {
@@ -258,14 +256,14 @@ impl TableRule<'_> {
     /// the opposite grid points, in their order, counted from the middle in either case.
     #[inline(always)]
     fn axis(&self, at: f32, mirror: bool) -> (i32, [f32; LANES]) {
-        let grid = self.plan.grid as i32;
+        let grid = self.grid as i32;
         let first = ((at - REACH).ceil() as i32).max(1);
         let last = ((at + REACH).floor() as i32).min(grid - 1);
         let mut weights = [0.0; LANES];
         for k in 0..WIDTH as i32 {
             let i = if mirror { last - k } else { first + k };
             let distance = (at - i as f32).abs();
-            let weight = self.plan.table[((distance * SPACING + 0.5) as usize).min(TABLE)];
+            let weight = self.table[((distance * SPACING + 0.5) as usize).min(TABLE)];
             weights[k as usize] = if first <= i && i <= last { weight } else { 0.0 };
         }
         (if mirror { grid / 2 - last } else { first - grid / 2 }, weights)
@@ -277,12 +275,12 @@ impl Rule for TableRule<'_> {
 
     #[inline(always)]
     fn rays(&self) -> usize {
-        self.plan.directions.len()
+        self.directions.len()
     }
 
     #[inline(always)]
     fn slope(&self, ray: usize) -> f64 {
-        f64::from(self.plan.directions[ray].cos.abs())
+        f64::from(self.directions[ray].cos.abs())
     }
 
     #[inline(always)]
@@ -297,12 +295,13 @@ impl Rule for TableRule<'_> {
 
     #[inline(always)]
     fn place<S: Simd>(&self, _: S, ray: usize, j: i32, place: &mut Place) {
-        let direction = &self.plan.directions[ray];
+        let direction = &self.directions[ray];
         let mirror = direction.flip() != (j < 0);
-        let (at, middle) = (j.unsigned_abs() as f32, (self.plan.grid / 2) as f32);
+        let (at, middle) = (j.unsigned_abs() as f32, (self.grid / 2) as f32);
         (place.row, place.main) = self.axis(at * direction.cos + middle, mirror);
-        let side;
-        (place.column, side) = self.axis(at * direction.sin + middle, mirror);
+        let (column, side) = self.axis(at * direction.sin + middle, mirror);
+        place.column = column & !1;
+        let side = [0.0].into_iter().skip(1 - (column & 1) as usize).chain(side);
         for (wide, side) in place.side.as_chunks_mut::<4>().0.iter_mut().zip(side) {
             *wide = [side; 4];
         }
