@@ -280,6 +280,13 @@ impl<R: Rule> Gridding<'_, R> {
     #[inline(always)]
     fn spread_width<S: Simd, const WIDTH: usize>(&self, simd: S, cells: &mut [f32], band: i32) {
         let core = self.layout.core as u32;
+        let first_row = band * BAND as i32;
+        let stride = 4 * self.layout.stride;
+        let mut lines = [0u32; RING];
+        for (k, line) in lines.iter_mut().enumerate() {
+            let slot = (first_row + k as i32).rem_euclid(RING as i32) as usize;
+            *line = (slot * stride + 4 * self.layout.origin) as u32;
+        }
         let mut place = Place::default();
         for (ray, (first, samples)) in self.order.band(&self.samples[0], band).enumerate() {
             for (j, sample) in (first..).zip(samples) {
@@ -287,38 +294,9 @@ impl<R: Rule> Gridding<'_, R> {
                     continue;
                 }
                 self.rule.place(simd, ray, j, &mut place);
-                self.spread_one::<S, WIDTH>(simd, cells, &place, sample);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn spread_one<S: Simd, const WIDTH: usize>(
-        &self,
-        simd: S,
-        cells: &mut [f32],
-        place: &Place,
-        sample: &Sample,
-    ) {
-        let stride = 4 * self.layout.stride;
-        let column = 4 * (place.column + self.layout.origin as i32) as usize;
-        let mut value = [0.0; 16];
-        value.as_chunks_mut().0.fill(*sample);
-        let (side, value) = (S::as_simd_f32s(&place.side).0, S::as_simd_f32s(&value).0);
-        // At most eight vectors (of the portable path: as many as there are numbers).
-        let mut strip = [simd.splat_f32s(0.0); STRIP];
-        let strip = &mut strip[..side.len()];
-        for (i, (strip, side)) in strip.iter_mut().zip(side).enumerate() {
-            *strip = simd.mul_f32s(*side, value[i % value.len()]);
-        }
-        for k in 0..WIDTH {
-            let slot = (place.row + k as i32) as usize % RING;
-            let weight = simd.splat_f32s(place.main[k]);
-            let Some(row) = cells.get_mut(slot * stride + column..) else { return };
-            let Some(row) = row.first_chunk_mut::<STRIP>() else { return };
-            let (row, _) = S::as_mut_simd_f32s(row);
-            for (cell, value) in row.iter_mut().zip(&*strip) {
-                *cell = simd.mul_add_e_f32s(weight, *value, *cell);
+                let Some(lines) = lines.get((place.row - first_row) as usize..) else { continue };
+                let Some(lines) = lines.first_chunk::<WIDTH>() else { continue };
+                spread::<S, WIDTH>(simd, cells, &place, lines, sample);
             }
         }
     }
@@ -356,6 +334,36 @@ impl<R: Rule> Gridding<'_, R> {
                 plus[v % grid] += cells[cell][0];
                 minus[(2 * grid - v) % grid] += cells[cell][1];
             }
+        }
+    }
+}
+
+/// Adds a sample to the lines of cells that begin (with the cell v = 0) at `lines`.
+#[inline(always)]
+fn spread<S: Simd, const WIDTH: usize>(
+    simd: S,
+    cells: &mut [f32],
+    place: &Place,
+    lines: &[u32; WIDTH],
+    sample: &Sample,
+) {
+    let mut value = [0.0; 16];
+    value.as_chunks_mut().0.fill(*sample);
+    let (side, value) = (S::as_simd_f32s(&place.side).0, S::as_simd_f32s(&value).0);
+    // At most eight vectors (of the portable path: as many as there are numbers).
+    let mut strip = [simd.splat_f32s(0.0); STRIP];
+    let strip = &mut strip[..side.len()];
+    for (i, (strip, side)) in strip.iter_mut().zip(side).enumerate() {
+        *strip = simd.mul_f32s(*side, value[i % value.len()]);
+    }
+    for (line, weight) in lines.iter().zip(place.main) {
+        // 32 bits, so that one comparison tells whether the range is one.
+        let start = line.wrapping_add_signed(4 * place.column) as usize;
+        let Some(row) = cells.get_mut(start..start + STRIP) else { return };
+        let weight = simd.splat_f32s(weight);
+        let (row, _) = S::as_mut_simd_f32s(row);
+        for (cell, value) in row.iter_mut().zip(&*strip) {
+            *cell = simd.mul_add_e_f32s(weight, *value, *cell);
         }
     }
 }
