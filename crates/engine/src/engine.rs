@@ -88,6 +88,37 @@ impl Engine {
             .await
     }
 
+    /// As [`create_run`](Orchestrator::create_run), under an id that was derived elsewhere
+    /// ([`RunId::derived`]). A run that has this id is left as it is.
+    ///
+    /// # Errors
+    /// As [`create_run`](Orchestrator::create_run).
+    pub async fn create_run_as(&self, id: RunId, new: NewRun) -> Result<Created> {
+        checked(&new)?;
+        self.store
+            .write(move |tx| {
+                let there = tx.row("SELECT 1 FROM runs WHERE id = ?1", [id.to_string()], |_| Ok(()))?;
+                if there.is_some() {
+                    return Ok(Created { id, is_new: false });
+                }
+                runs::create(tx, id, &new)
+            })
+            .await
+    }
+
+    /// Moves a run, and what it started and waits for, to another queue of its pool: one that no worker here
+    /// serves holds it back. A worker that has it keeps it.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn put_in_queue(&self, id: RunId, queue: &str) -> Result<()> {
+        let queue = queue.to_owned();
+        let sql = "WITH RECURSIVE family (id) AS (
+                     SELECT ?1 UNION SELECT runs.id FROM runs JOIN family ON runs.parent = family.id)
+                   UPDATE runs SET queue = ?2 WHERE id IN (SELECT id FROM family) AND queue <> ?2";
+        self.store.write(move |tx| tx.execute(sql, [id.to_string(), queue]).map(drop)).await
+    }
+
     /// Sets a pool's limit, or pauses it.
     ///
     /// # Errors
@@ -176,13 +207,18 @@ impl Engine {
     }
 }
 
+fn checked(new: &NewRun) -> Result<()> {
+    if new.parameters.is_object() {
+        return Ok(());
+    }
+    let reason = format!("they are {}, and must be an object", new.parameters);
+    Err(Error::Invalid { what: format!("parameters of {}", new.flow), reason })
+}
+
 #[async_trait]
 impl Orchestrator for Engine {
     async fn create_run(&self, new: NewRun) -> Result<Created> {
-        if !new.parameters.is_object() {
-            let reason = format!("they are {}, and must be an object", new.parameters);
-            return Err(Error::Invalid { what: format!("parameters of {}", new.flow), reason });
-        }
+        checked(&new)?;
         let id = self.store.new_id();
         self.store.write(move |tx| runs::create(tx, id, &new)).await
     }

@@ -18,6 +18,25 @@ use crate::state::{State, StateType};
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
+impl RunId {
+    /// An id that another host finds again: of this time, and of `name` in the name space `of`.
+    pub fn derived(time: Timestamp, of: Uuid, name: &str) -> Self {
+        let millis = u64::try_from(time.as_millisecond()).unwrap_or(0);
+        let hash = Uuid::new_v5(&of, name.as_bytes());
+        let mut rest = [0; 10];
+        rest.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+        RunId(uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
+    }
+
+    /// The id of a run that this run starts under `name`: the same wherever this run is done.
+    pub(crate) fn child(self, name: &str) -> Self {
+        let parts = self.0.get_timestamp().map_or((0, 0), |time| time.to_unix());
+        let seconds = i64::try_from(parts.0).unwrap_or(0);
+        let time = Timestamp::new(seconds, i32::try_from(parts.1).unwrap_or(0)).unwrap_or_default();
+        RunId::derived(time, self.0, name)
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.0.as_hyphenated().encode_lower(&mut [0; 36]))

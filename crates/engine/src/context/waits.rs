@@ -95,8 +95,10 @@ pub(super) async fn sub_run<T: DeserializeOwned>(opened: &Opened, new: NewRun) -
     }
     opened.gate().await?;
     let active = &opened.active;
-    let (id, parent) = (active.store.new_id(), active.lease.run);
+    let parent = active.lease.run;
     let key = format!("{parent}/{}/{}", active.run.generation, opened.declared.key);
+    // Outside work is named after its run, so a host that takes the parent over must find the same child.
+    let id = parent.child(&key);
     let new = NewRun { parent: Some(parent), idempotency_key: Some(key), ..new };
     let declared = opened.declared.clone();
     // One write: the step, its child, and the child's id as the step's handle.

@@ -3,6 +3,7 @@
 
 mod common;
 mod conformance;
+mod elsewhere;
 mod external;
 mod faults;
 mod history;

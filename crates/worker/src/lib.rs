@@ -1,0 +1,22 @@
+//! A worker of Prefect that does runs on the local journal and reports them back.
+//!
+//! Prefect triggers and shows; the journal is the truth for resume. A run that is claimed gets a run here whose
+//! id is derived from Prefect's, so the identities of outside work are the same on whichever host it is done.
+//! What happens is told in the journal's order, from a number that is kept on disk: when the server is away,
+//! runs go on and are told later; when this process dies, telling goes on where it was.
+//!
+//! What is not ours is not touched: after a start, runs of before are held back until Prefect has said that
+//! nobody else took them.
+
+mod bridge;
+mod edges;
+mod error;
+mod ledger;
+mod mirror;
+mod setup;
+mod show;
+mod worker;
+
+pub use error::{Error, Result};
+pub use setup::{Change, Item, Plan, plan};
+pub use worker::{Options, POOL_TYPE, Summary, Worker};
