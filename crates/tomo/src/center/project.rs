@@ -135,17 +135,23 @@ impl Slice {
         }
         let middle = 0.5 * (size as f64 - 1.0);
         let limit = (width - 2) as f32;
+        // Each value with the step to the next: one look-up for both.
+        let mut steps = vec![[0.0f32; 2]; width - 1];
         for (row, &(angle, weight)) in filtered.rows.iter().zip(&self.angles) {
             let (sin, cos) = angle.sin_cos();
             let step = (cos * spacing) as f32;
+            for (entry, pair) in steps.iter_mut().zip(row.windows(2)) {
+                *entry = [pair[0], pair[1] - pair[0]];
+            }
             for (y, line) in image.chunks_exact_mut(size).enumerate() {
                 let up = middle - y as f64;
                 let start = (filtered.offset as f64 + center + spacing * (up * sin - middle * cos)) as f32;
                 for (x, value) in line.iter_mut().enumerate() {
                     let s = (start + step * x as f32).clamp(0.0, limit);
-                    let at = s as usize;
+                    let at = s as i32;
                     let part = s - at as f32;
-                    *value += weight * (row[at] + part * (row[at + 1] - row[at]));
+                    let Some([here, more]) = steps.get(at as usize) else { continue };
+                    *value += weight * (here + part * more);
                 }
             }
         }

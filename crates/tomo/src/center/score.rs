@@ -1,5 +1,6 @@
 //! The score of every centre: a log-likelihood, kept as its spectrum so that any sub-pixel centre can be asked.
 
+use pulp::{Arch, Simd, WithSimd};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
@@ -167,43 +168,64 @@ impl Curve {
 /// In-place inverse of a symmetric positive definite matrix (n × n, row-major) by Cholesky's factors.
 /// Returns false, the matrix spoiled, when it is not positive definite.
 pub(super) fn invert_positive(a: &mut [f64], n: usize) -> bool {
-    // a = L Lᵀ in the lower triangle.
-    for j in 0..n {
-        for k in 0..j {
-            let factor = a[j * n + k];
-            for i in j..n {
-                a[i * n + j] -= a[i * n + k] * factor;
+    Arch::new().dispatch(Invert { a, n })
+}
+
+/// [`invert_positive`], in loops along rows, which the compiler turns into vectors. No sum changes its order by it, so
+/// every processor gets the same bits.
+struct Invert<'a> {
+    a: &'a mut [f64],
+    n: usize,
+}
+
+impl WithSimd for Invert<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> bool {
+        let Self { a, n } = self;
+        // a = Rᵀ R in the upper triangle.
+        for k in 0..n {
+            let (above, rest) = a.split_at_mut((k + 1) * n);
+            let row = &mut above[k * n..];
+            let pivot = row[k];
+            if !(pivot > 0.0 && pivot.is_finite()) {
+                return false;
+            }
+            let root = pivot.sqrt();
+            row[k..].iter_mut().for_each(|value| *value /= root);
+            for (j, other) in (k + 1..n).zip(rest.chunks_exact_mut(n)) {
+                let factor = row[j];
+                other[j..].iter_mut().zip(&row[j..]).for_each(|(value, r)| *value -= r * factor);
             }
         }
-        let pivot = a[j * n + j];
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return false;
-        }
-        let root = pivot.sqrt();
-        for i in j..n {
-            a[i * n + j] /= root;
-        }
-    }
-    // L⁻¹, then a⁻¹ = L⁻ᵀ L⁻¹.
-    let mut inverse = vec![0.0; n * n];
-    for j in 0..n {
-        inverse[j * n + j] = 1.0 / a[j * n + j];
-        for i in j + 1..n {
-            let mut sum = 0.0;
-            for k in j..i {
-                sum -= a[i * n + k] * inverse[k * n + j];
+        // (Rᵀ)⁻¹ by rows, then a⁻¹ = R⁻¹ (Rᵀ)⁻¹.
+        let mut inverse = vec![0.0; n * n];
+        for i in 0..n {
+            let (above, rest) = inverse.split_at_mut(i * n);
+            let row = &mut rest[..n];
+            for (k, other) in above.chunks_exact(n).enumerate() {
+                let factor = a[k * n + i];
+                row[..=k].iter_mut().zip(other).for_each(|(value, r)| *value -= factor * r);
             }
-            inverse[i * n + j] = sum / a[i * n + i];
+            let pivot = a[i * n + i];
+            row[..i].iter_mut().for_each(|value| *value /= pivot);
+            row[i] = 1.0 / pivot;
         }
-    }
-    for i in 0..n {
-        for j in 0..=i {
-            let sum: f64 = (i..n).map(|k| inverse[k * n + i] * inverse[k * n + j]).sum();
-            a[i * n + j] = sum;
-            a[j * n + i] = sum;
+        a.fill(0.0);
+        for (k, row) in inverse.chunks_exact(n).enumerate() {
+            for (i, out) in a.chunks_exact_mut(n).enumerate().take(k + 1) {
+                let factor = row[i];
+                out[..=i].iter_mut().zip(row).for_each(|(value, r)| *value += factor * r);
+            }
         }
+        for i in 0..n {
+            for j in 0..i {
+                a[j * n + i] = a[i * n + j];
+            }
+        }
+        true
     }
-    true
 }
 
 /// 2 J₁(z)/z, the correlation of a uniform disc's Fourier values a distance z apart.

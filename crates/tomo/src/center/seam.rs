@@ -136,6 +136,8 @@ impl SeamRows {
 
         let mut bins = vec![Complex64::ZERO; window.bins()];
         let mut matrix = vec![0.0; n * n];
+        let sines: Vec<f64> =
+            angles.iter().flat_map(|a| angles.iter().map(move |b| (0.5 * (a - b)).sin())).collect();
         for (band, &total) in power.iter().enumerate() {
             let from = (band * BAND).max(1);
             let to = ((band + 1) * BAND).min(window.bins());
@@ -151,7 +153,7 @@ impl SeamRows {
             let pedestal = if with_static { 30.0 * total } else { 0.0 };
             for i in 0..n {
                 for j in 0..=i {
-                    let z = 2.0 * omega * radius * (0.5 * (angles[i] - angles[j])).sin();
+                    let z = 2.0 * omega * radius * sines[i * n + j];
                     let mut value = signal * disc_correlation(z);
                     if i == j {
                         value += own;
@@ -166,17 +168,17 @@ impl SeamRows {
             if !invert_positive(&mut matrix, n) {
                 continue;
             }
-            for bin in from..to {
-                let mut sum = Complex64::ZERO;
-                for i in 0..na {
-                    let mut inner = Complex64::ZERO;
-                    for j in 0..nb {
-                        inner -= spectra[na + j][bin] * matrix[i * n + na + j];
-                    }
-                    sum += spectra[i][bin].conj() * inner;
+            let mut sums = [Complex64::ZERO; BAND];
+            for (i, first) in spectra[..na].iter().enumerate() {
+                let mut inner = [Complex64::ZERO; BAND];
+                for (second, share) in spectra[na..].iter().zip(&matrix[i * n + na..]) {
+                    inner.iter_mut().zip(&second[from..to]).for_each(|(sum, value)| *sum -= value * share);
                 }
-                bins[bin] = sum * independent;
+                for ((sum, value), inner) in sums.iter_mut().zip(&first[from..to]).zip(inner) {
+                    *sum += value.conj() * inner;
+                }
             }
+            bins[from..to].iter_mut().zip(sums).for_each(|(bin, sum)| *bin = sum * independent);
         }
         bins.iter().any(|g| g.norm() > 0.0).then_some(Score {
             center: window.center,
