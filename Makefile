@@ -25,6 +25,10 @@ build: tools ## Compile the release binary, target/release/beamrail
 demo: build ## The whole flow on three sites, with a simulated scan (DEMO="--dir DIR --size small")
 	@$(beamrail) demo $(DEMO)
 
+.PHONY: dist
+dist: tools ## One binary for the facilities (glibc 2.28 and newer), checked and tried, in dist/
+	@$(PYTHON) tools/dist.py $(DIST)
+
 PREFIX ?= $(HOME)/.local
 root := $(DESTDIR)$(PREFIX)
 .PHONY: install
@@ -42,7 +46,7 @@ test: build judges prefect ## Run all tests, the examples in the documentation, 
 	@$(PYTHON) tools/test.py
 
 .PHONY: test-long
-test-long: build judges prefect ## The same and everything too slow for every day
+test-long: build judges globus-long prefect ## The same and everything too slow for every day
 	@BEAMRAIL_LONG=1 $(PYTHON) tools/test.py
 
 .PHONY: bench
@@ -100,6 +104,10 @@ tools: ## Install what the build needs into .tools/build
 .PHONY: judges
 judges: ## Install into .tools/ the Python software that judges our files and services
 	@tools/install.sh judges
+
+.PHONY: globus-long
+globus-long: ## Install the compute workers and the broker that make test-long needs
+	@tools/install.sh globus-long
 
 .PHONY: prefect
 prefect: ## Install the Prefect servers that the tests start into .tools/prefect3 and .tools/prefect2

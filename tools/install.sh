@@ -4,6 +4,8 @@
 #   tools/install.sh build     .tools/build:  CMake, for libhdf5
 #   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests;
 #                              .tools/globus-sdk, .tools/globus-cli: Globus's own software
+#   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems
+#   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint, RabbitMQ
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
@@ -112,7 +114,6 @@ install_build() {
 install_venv() {
     local dir=.tools/$1 requirements=$2
     [ -f "$requirements" ] || die "$requirements is missing; this checkout is incomplete."
-    need_python
     if [ -x "$dir/bin/python" ] && [ -f "$dir/stamp" ] &&
         [ "$(stamp "$requirements" "$dir" 2>/dev/null)" = "$(cat "$dir/stamp")" ]; then
         return
@@ -121,9 +122,35 @@ install_venv() {
 }
 
 install_judges() {
+    need_python
     install_venv judges tests/judges/requirements.txt
     install_venv globus-sdk tests/judges/globus-sdk/requirements.txt
     install_venv globus-cli tests/judges/globus-cli/requirements.txt
+}
+
+# python_of VERSION : a Python of this version, if there is one.
+python_of() {
+    local candidate
+    for candidate in "python$1" "$(command -v pyenv >/dev/null && pyenv root)"/versions/"$1".*/bin/python; do
+        "$candidate" -c pass 2>/dev/null && echo "$candidate" && return
+    done
+    return 1
+}
+
+# For make test-long: the endpoint's worker on other Pythons, an old endpoint, and a message broker. What
+# cannot be had is told, and its tests say that they were skipped.
+install_globus_long() {
+    local version python
+    install_judges
+    for version in 3.10 3.12 3.13; do
+        python=$(python_of "$version") || { say "no Python $version here: its worker is not tested"; continue; }
+        PYTHON=$python install_venv "globus-worker-$version" tests/judges/globus-worker/requirements.txt
+    done
+    install_venv globus-old tests/judges/globus-old/requirements.txt
+    if [ ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
+        # Run level 1 keeps the package from starting its service; tests start a broker of their own.
+        (RUNLEVEL=1 debian_packages rabbitmq-server) || say "no RabbitMQ: the real endpoint is not tested"
+    fi
 }
 
 # Prefect 3.9.1 asks for a certifi that not every index has; its lists are complete, so nothing is resolved.
@@ -155,6 +182,8 @@ fi
 case "${1:-}" in
     build) install_build ;;
     judges) install_judges ;;
+    dist) need_python && install_venv dist tools/dist-requirements.txt ;;
+    globus-long) install_globus_long ;;
     prefect) install_prefect ;;
-    *) die "usage: tools/install.sh build|judges|prefect" ;;
+    *) die "usage: tools/install.sh build|judges|dist|globus-long|prefect" ;;
 esac

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Without git (an unpacked archive) the tree is walked; these hold nothing of ours.
-NOT_OURS = {".git", ".tools", "target", "demo", "beamrail-demo", "__pycache__"}
+NOT_OURS = {".git", ".tools", "target", "dist", "demo", "beamrail-demo", "__pycache__"}
 
 
 def files() -> list[Path]:

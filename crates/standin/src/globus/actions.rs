@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
+use super::auth::consents;
 use super::compute::pack;
 use super::copying::hex;
 use super::flowruns::{Action, Problem};
@@ -28,9 +29,9 @@ pub fn begin(
     if path.contains("compute") {
         compute(world, owner, run, parameters, keep)
     } else if path.ends_with("/delete") {
-        task(world, owner, Kind::Delete, parameters, keep)
+        task(world, owner, run, Kind::Delete, parameters, keep)
     } else if path.contains("transfer") {
-        task(world, owner, Kind::Transfer, parameters, keep)
+        task(world, owner, run, Kind::Transfer, parameters, keep)
     } else {
         Err(("ActionUnknown".to_owned(), format!("The stand-in has no action {url}")))
     }
@@ -48,6 +49,7 @@ fn saved<T>(outcome: std::io::Result<T>) -> Result<T, Problem> {
 fn task(
     world: &Arc<World>,
     owner: &str,
+    run: &str,
     kind: Kind,
     parameters: &Value,
     keep: impl Fn(&Action, &mut State),
@@ -55,10 +57,18 @@ fn task(
     let either =
         |new: &str, old: &str| text(parameters, new).or_else(|| text(parameters, old)).map(str::to_owned);
     let mut document = parameters.clone();
+    let asked = world.read(|state| state.runs.get(run).map(|run| run.asked.clone())).unwrap_or_default();
     let need = |found: Option<String>, name: &str| {
-        found
-            .filter(|id| world.collection(id).is_some())
-            .ok_or_else(|| problem("ActionFailed", format!("{name}: no such endpoint")))
+        let collection = found.as_deref().and_then(|id| world.collection(id));
+        let collection =
+            collection.ok_or_else(|| problem("ActionFailed", format!("{name}: no such endpoint")))?;
+        if !consents(&asked, collection) {
+            return Err(problem(
+                "ConsentRequired",
+                format!("Missing required data_access consent for {}", collection.id),
+            ));
+        }
+        Ok(collection.id.clone())
     };
     let items = parameters
         .get("DATA")

@@ -52,12 +52,14 @@ impl Token {
 
     /// May this collection be used? Mapped ones want `data_access`.
     pub fn consents_to(&self, collection: &Collection) -> bool {
-        !collection.needs_consent
-            || self
-                .asked
-                .iter()
-                .any(|scope| scope.contains(&format!("{SCOPES}{}/data_access", collection.id)))
+        consents(&self.asked, collection)
     }
+}
+
+/// Do these scopes allow the use of this collection?
+pub fn consents(asked: &[String], collection: &Collection) -> bool {
+    let scope = format!("{SCOPES}{}/data_access", collection.id);
+    !collection.needs_consent || asked.iter().any(|asked| asked.contains(&scope))
 }
 
 /// A scope of the service Flows.

@@ -55,7 +55,13 @@ def on_result(channel, method, properties, body):
     message = json.loads(body[1:] if body[:1] == b"\x01" else body)
     data = message.get("data", {})
     failed = bool(data.get("error_details"))
-    say(result=data.get("task_id"), data=data.get("data"), error=failed, details=data.get("details"))
+    details = data.get("details") or {}
+    # The service tells when a task began and ended in seconds, the endpoint in nanoseconds.
+    names = {"exec-start": "execution-start", "exec-end": "execution-end"}
+    details["task_transitions"] = {
+        names.get(step["state"], step["state"]): step["timestamp"] / 1e9 for step in data.get("task_statuses") or []
+    }
+    say(result=data.get("task_id"), data=data.get("data"), error=failed, details=details)
     channel.basic_ack(method.delivery_tag)
 
 

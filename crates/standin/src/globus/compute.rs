@@ -158,10 +158,8 @@ fn register_endpoint(world: &World, request: &Request, id: Option<&str>) -> Repl
     let name =
         text(&document, "endpoint_name").or_else(|| text(&document, "display_name")).unwrap_or("endpoint");
     // A real endpoint takes the place of the one that is there from the start.
-    let id = id.map_or_else(
-        || text(&document, "endpoint_uuid").map_or_else(|| world.endpoint(), str::to_owned),
-        str::to_owned,
-    );
+    let asked = id.or_else(|| text(&document, "endpoint_uuid")).filter(|_| world.bridge.get().is_none());
+    let id = asked.map_or_else(|| world.endpoint(), str::to_owned);
     let mut endpoint = Endpoint::new(&id, name);
     endpoint.document = document;
     saved(request, world.commit(|state| state.endpoints.insert(id.clone(), endpoint)))?;

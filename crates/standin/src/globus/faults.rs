@@ -212,13 +212,16 @@ impl Fault {
     }
 }
 
-/// Does `text` fit a pattern in which `*` stands for anything?
+/// Does `text` fit a pattern in which `*` stands for anything and `?` for one character?
 pub fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
-            (0..=rest.len()).any(|at| rest.is_char_boundary(at) && glob(after, &rest[at..]))
-        }),
+    let Some(first) = pattern.chars().next() else { return text.is_empty() };
+    let rest = &pattern[first.len_utf8()..];
+    match first {
+        '*' => (0..=text.len()).any(|at| text.is_char_boundary(at) && glob(rest, &text[at..])),
+        _ => text
+            .chars()
+            .next()
+            .is_some_and(|found| (first == '?' || found == first) && glob(rest, &text[found.len_utf8()..])),
     }
 }
 
@@ -341,4 +344,19 @@ pub fn consent_required(request: &Request, scopes: Vec<String>) -> Answer {
 fn pattern(path: &str) -> String {
     let parts = path.split('/').map(|part| if uuid::Uuid::try_parse(part).is_ok() { "{id}" } else { part });
     parts.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn patterns_are_those_of_a_shell() {
+        for (pattern, text) in [("*.h5", "a.h5"), ("a?c", "aµc"), ("*", ""), ("a*b*c", "a-bb-c"), ("", "")] {
+            assert!(glob(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("*.h5", "a.h5x"), ("a?c", "ac"), ("", "a"), ("a", "")] {
+            assert!(!glob(pattern, text), "{pattern} {text}");
+        }
+    }
 }

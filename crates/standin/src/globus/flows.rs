@@ -28,6 +28,9 @@ pub struct Run {
     pub owner: String,
     pub label: Option<String>,
     pub tags: Value,
+    /// Scopes of the token that started it, with what depends on them.
+    #[serde(default)]
+    pub asked: Vec<String>,
     pub definition: Value,
     /// ACTIVE, SUCCEEDED, FAILED.
     pub status: String,
@@ -313,6 +316,7 @@ fn run(world: &Arc<World>, request: &Request, id: &str) -> Reply {
         flow: id.to_owned(),
         owner: token.client.clone(),
         label: text(&body, "label").map(str::to_owned),
+        asked: token.asked.clone(),
         tags: body.get("tags").cloned().unwrap_or_else(|| json!([])),
         status: "ACTIVE".to_owned(),
         started: now(),

@@ -238,23 +238,27 @@ impl Mover<'_> {
 
     /// The injected failure of this attempt, if there is one.
     fn befall(&self, source: &str) -> Option<Failure> {
+        let offline = self.read(|task| {
+            let ends = [Some(task.source.clone()), task.destination.clone()];
+            ends.into_iter().flatten().flat_map(|id| self.world.names(&id)).collect::<Vec<_>>()
+        });
+        let offline = offline.is_ok_and(|names| {
+            let victim = Victim { collections: &names, file: Some(source), ..Victim::default() };
+            self.world.read(|state| state.under(&victim, &Fault::CollectionOffline))
+        });
+        if offline {
+            return Some(Failure::Fault {
+                code: "CONNECT_FAILED".to_owned(),
+                details: "The endpoint cannot be reached".to_owned(),
+                at_source: false,
+            });
+        }
         let (kind, _) = self.met(source, |kind| {
-            matches!(
-                kind,
-                Fault::FileFault { .. }
-                    | Fault::TaskFailed { .. }
-                    | Fault::CollectionOffline
-                    | Fault::SlowTransfer { .. }
-            )
+            matches!(kind, Fault::FileFault { .. } | Fault::TaskFailed { .. } | Fault::SlowTransfer { .. })
         })?;
         match kind {
             Fault::FileFault { code, details } => Some(Failure::Fault { code, details, at_source: true }),
             Fault::TaskFailed { code, description } => Some(Failure::Stop(Stop::Fatal(code, description))),
-            Fault::CollectionOffline => Some(Failure::Fault {
-                code: "CONNECT_FAILED".to_owned(),
-                details: "The endpoint cannot be reached".to_owned(),
-                at_source: false,
-            }),
             Fault::SlowTransfer { bytes_per_second } => {
                 let _ = self.change(|task| task.limit = Some(bytes_per_second.max(1)));
                 None

@@ -11,6 +11,7 @@ import os
 import pickle
 import platform
 import sys
+import time
 import traceback
 
 
@@ -67,12 +68,14 @@ def main():
     folder = os.getcwd()
     with open("task.json", encoding="utf-8") as file:
         task = json.load(file)
+    began = time.time()
     try:
         told = {"data": execute(task), "error": False, "details": details}
         if len(told["data"]) > 10 * 1024 * 1024:
             raise ValueError(f"Task result of {len(told['data'])}B exceeded current limit of 10485760B")
     except BaseException:
         told = {"data": traceback.format_exc(), "error": True, "details": details}
+    details["task_transitions"] = {"execution-start": began, "execution-end": time.time()}
     new = os.path.join(folder, "result.json.new")
     with open(new, "w", encoding="utf-8") as file:
         json.dump(told, file)

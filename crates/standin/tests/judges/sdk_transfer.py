@@ -289,6 +289,10 @@ def held_up():
         equal(len(tc.task_pause_info(task_id)["pause_rules"]), 1)
     equal(finish(task_id)["status"], "SUCCEEDED")
     equal(codes(task_id), ["SUCCEEDED", "UNPAUSED", "PAUSED", "STARTED"])
+    with fault("collection_offline", collection="nersc"):
+        task_id = transfer(("/held", "/held", False), wait=False)
+        until(lambda: tc.get_task(task_id)["nice_status"] == "CONNECT_FAILED", "the endpoint cannot be reached")
+    equal(finish(task_id)["status"], "SUCCEEDED")
     with fault("inactive", collection="als", times=0):
         task_id = transfer(("/held", "/held", False), wait=False)
         # The SDK's wait ends here: INACTIVE is not ACTIVE.
