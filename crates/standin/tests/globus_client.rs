@@ -25,7 +25,10 @@ fn client(site: &Site, secret: &str) -> Globus {
         _ => variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()),
     });
     let mut settings = settings.unwrap();
+    // Neither the services' rates nor the waits between tries are looked at here.
     settings.retry.scale = 0.05;
+    settings.limits.requests_per_second = 10_000;
+    settings.limits.compute_per_ten_seconds = 10_000;
     Globus::new(settings).unwrap()
 }
 
@@ -312,5 +315,147 @@ fn the_flow_of_the_beamline() {
         assert_eq!(log.last().unwrap().code, "FlowSucceeded");
         assert_eq!(flows.runs(&flow.id).await.unwrap().len(), 1);
         flows.delete(&flow.id).await.unwrap();
+    });
+}
+
+/// A call: its method and path, whether sending it twice is harmless, and itself.
+type Call<'a> = (&'a str, &'a str, bool, Box<dyn Fn(u32) -> Called<'a> + 'a>);
+type Called<'a> = std::pin::Pin<Box<dyn Future<Output = globus::Result<()>> + 'a>>;
+
+fn call<'a, F: Future<Output = globus::Result<()>> + 'a>(
+    method: &'a str,
+    path: &'a str,
+    harmless: bool,
+    ask: impl Fn(u32) -> F + 'a,
+) -> Call<'a> {
+    (method, path, harmless, Box::new(move |number| Box::pin(ask(number))))
+}
+
+#[test]
+fn every_fault_at_every_call() {
+    run(async |site, globus| {
+        let (transfer, compute, flows) = (globus.transfer(), globus.compute(), globus.flows());
+        put(site, "als/f", b"0123456789");
+        let id = |number: u32| format!("88888888-8888-4888-8888-{number:012}");
+        let mut asked = document(&id(0));
+        asked.items.push(Item::file("/f", "/f"));
+        let task = &transfer.submit_transfer(&asked).await.unwrap().task_id;
+        let source = "def f():\n    return 1\n".to_owned();
+        let function = Function { name: "f".to_owned(), source, description: None, dialect: Dialect::Text };
+        let known = &compute.register(&function).await.unwrap();
+        let submission = Submission {
+            function: known.clone(),
+            tasks: vec![Vec::new()],
+            task_group: Some(id(1)),
+            user_endpoint_config: Default::default(),
+            resource_specification: Default::default(),
+            dialect: Dialect::Text,
+        };
+        let endpoint = &site.standin().endpoint();
+        let job = &compute.submit(endpoint, &submission).await.unwrap().tasks[known][0].clone();
+        let wanted = ReconstructionFlow { transfer_out: false, data_access: Vec::new() };
+        let flow = &flows.create(&wanted.document("A flow")).await.unwrap().id;
+        let body = &json!({"input": {"compute": {"endpoint": endpoint, "function": known, "kwargs": {}}}});
+        let scope = || wanted.scope(flow).unwrap();
+        let started = &flows.run(flow, scope(), body, "a run", &[]).await.unwrap().run_id;
+
+        let (id, asked, submission, function, wanted) = (&id, &asked, &submission, &function, &wanted);
+        let (transfer, compute, flows, scope) = (&transfer, &compute, &flows, &scope);
+        let calls = [
+            call("GET", "/v2/oauth2/userinfo", true, async |_| globus.auth().userinfo().await.map(drop)),
+            call("GET", "/v0.10/endpoint/*", true, async |_| transfer.endpoint(ALS).await.map(drop)),
+            call("GET", "/v0.10/endpoint_search", true, async |_| transfer.search("als", 5).await.map(drop)),
+            call("GET", "*/ls", true, async |_| transfer.ls(ALS, "/", 99).await.map(drop)),
+            call("GET", "*/stat", true, async |_| transfer.stat(ALS, "/f").await.map(drop)),
+            call("POST", "*/mkdir", true, async |n| transfer.mkdir(ALS, &format!("/d{n}")).await.map(drop)),
+            call("POST", "*/rename", false, async |n| {
+                put(site, &format!("als/from{n}"), b"");
+                transfer.rename(ALS, &format!("/from{n}"), &format!("/to{n}")).await.map(drop)
+            }),
+            call("GET", "/v0.10/submission_id", true, async |_| transfer.submission_id().await.map(drop)),
+            call("POST", "/v0.10/transfer", true, async |n| {
+                let mut asked = asked.clone();
+                asked.submission_id = id(1000 + n);
+                transfer.submit_transfer(&asked).await.map(drop)
+            }),
+            call("POST", "/v0.10/delete", true, async |n| {
+                let mut asked = DeleteDocument::new(id(2000 + n), NERSC);
+                asked.add("/f");
+                asked.ignore_missing = Some(true);
+                transfer.submit_delete(&asked).await.map(drop)
+            }),
+            call("GET", "/v0.10/task/*", true, async |_| transfer.task(task).await.map(drop)),
+            call("GET", "/v0.10/task_list", true, async |_| transfer.tasks("", 5).await.map(drop)),
+            call("POST", "*/cancel", true, async |_| transfer.cancel(task).await.map(drop)),
+            call("GET", "*/event_list", true, async |_| transfer.events(task, 5).await.map(drop)),
+            call("GET", "*/successful_transfers", true, async |_| {
+                transfer.successful_transfers(task).await.map(drop)
+            }),
+            call("GET", "*/skipped_errors", true, async |_| transfer.skipped_errors(task).await.map(drop)),
+            call("GET", "*/pause_info", true, async |_| transfer.pause_info(task).await.map(drop)),
+            call("POST", "/v3/functions", true, async |_| compute.register(function).await.map(drop)),
+            call("GET", "/v2/functions/*", true, async |_| compute.function(known).await.map(drop)),
+            call("POST", "*/submit", false, async |_| compute.submit(endpoint, submission).await.map(drop)),
+            call("GET", "/v2/taskgroup/*", true, async |_| compute.task_group(&id(1)).await.map(drop)),
+            call("GET", "/v2/tasks/*", true, async |_| compute.task(job).await.map(drop)),
+            call("POST", "/v2/batch_status", true, async |_| compute.tasks(&[job]).await.map(drop)),
+            call("GET", "/v2/endpoints/*", true, async |_| compute.endpoint(endpoint).await.map(drop)),
+            call("GET", "*/status", true, async |_| compute.endpoint_status(endpoint).await.map(drop)),
+            call("GET", "/v2/version", true, async |_| compute.version().await.map(drop)),
+            call("POST", "/flows", false, async |_| {
+                flows.create(&wanted.document("Another")).await.map(drop)
+            }),
+            call("PUT", "/flows/*", true, async |_| {
+                flows.update(flow, &wanted.document("Renamed")).await.map(drop)
+            }),
+            call("GET", "/flows/*", true, async |_| flows.get(flow).await.map(drop)),
+            call("POST", "*/run", false, async |_| {
+                flows.run(flow, scope(), body, "again", &[]).await.map(drop)
+            }),
+            call("GET", "/runs/*", true, async |_| flows.run_status(started).await.map(drop)),
+            call("GET", "/runs", true, async |_| flows.runs(flow).await.map(drop)),
+            call("GET", "*/log", true, async |_| flows.log(started).await.map(drop)),
+        ];
+        let status = |status| Kind::Status { status, code: None, message: None, retry_after: None };
+        let kinds = [
+            Kind::RateLimit { retry_after: Some(0) },
+            Kind::RateLimit { retry_after: None },
+            status(503),
+            status(500),
+            Kind::LostAnswer,
+            Kind::LostRequest,
+            Kind::ExpiredToken,
+            Kind::Slow { milliseconds: 20 },
+            Kind::Permission,
+        ];
+        let made = || {
+            let counts = site.standin().counts();
+            ["/transfers", "/jobs/accepted", "/flow_runs"]
+                .map(|path| counts.pointer(path).unwrap().as_u64().unwrap())
+        };
+        let mut number = 0;
+        for kind in &kinds {
+            for (method, path, harmless, ask) in &calls {
+                number += 1;
+                let before = made();
+                let fault = site.standin().fault(Fault::new(kind.clone()).on(method, path));
+                let outcome = ask(number).await;
+                site.standin().disarm(fault);
+                let told = format!("{kind:?} at {method} {path}: {outcome:?}");
+                let unsure =
+                    !harmless && matches!(kind, Kind::LostAnswer | Kind::LostRequest | Kind::Status { .. });
+                match &outcome {
+                    Err(error) if *kind == Kind::Permission => assert!(error.is_denied(), "{told}"),
+                    Err(error) if unsure => assert!(error.retry_helps(), "{told}"),
+                    Ok(()) => assert_ne!(*kind, Kind::Permission, "{told}"),
+                    // Nobody needs a token to ask for the version.
+                    Err(_) => assert!(*path == "/v2/version" && *kind == Kind::ExpiredToken, "{told}"),
+                }
+                let after = made();
+                let more = after.iter().zip(before).map(|(after, before)| after - before).sum::<u64>();
+                // A flow's run may by now have submitted a job of its own.
+                assert!(more <= 1 || *path == "*/run", "{told}: {more} made");
+            }
+        }
     });
 }

@@ -187,6 +187,40 @@ fn a_compute_task_outlives_the_web_service() {
 }
 
 #[test]
+fn a_worker_that_was_not_noted_is_found_and_not_started_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = Service::start(folder.path());
+    let source = "def f(mark):\n    import time\n    open(mark, 'a').write('x')\n    time.sleep(1)\n";
+    let pack = |text: &str| format!("{}\n{text}", text.chars().count());
+    let function =
+        json!({"function_name": "f", "function_code": pack(&format!("st\nf:{source}")), "serialized": true});
+    let function =
+        service.compute("POST", "/v3/functions", &function)["function_uuid"].as_str().unwrap().to_owned();
+    let mark = folder.path().join("mark");
+    let payload = pack(&format!("11\n{}", json!([mark]))) + &pack("11\n{}");
+    let endpoint = service.told["endpoint"].as_str().unwrap().to_owned();
+    let answer = service.compute(
+        "POST",
+        &format!("/v3/endpoints/{endpoint}/submit"),
+        &json!({"tasks": {&function: [payload]}}),
+    );
+    let id = answer["tasks"][&function][0].as_str().unwrap().to_owned();
+    until("the function has begun", || mark.exists().then_some(()));
+    service.child.kill().unwrap();
+    service.child.wait().unwrap();
+    // As if the kill had come between the start of the worker and the note of it.
+    let file = folder.path().join("state/state.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    state["jobs"][&id]["process"] = json!({"pid": 0, "started": 0});
+    std::fs::write(&file, state.to_string()).unwrap();
+    let service = Service::start(folder.path());
+    until("the task ends", || {
+        (service.compute("GET", &format!("/v2/tasks/{id}"), &json!({}))["status"] == "success").then_some(())
+    });
+    assert_eq!(std::fs::read_to_string(mark).unwrap(), "x", "the function ran once");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_what_to_give() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, word) in [

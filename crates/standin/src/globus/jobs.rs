@@ -172,13 +172,19 @@ fn is(victim: &str, state: &mut State, wanted: impl Fn(&Fault) -> bool) -> Optio
 
 /// The life of a task in a local process.
 fn local(world: &World, id: &str) -> std::io::Result<()> {
-    let Some(process) = world.read(|state| state.jobs.get(id).map(|job| job.process.clone())) else {
+    let Some(noted) = world.read(|state| state.jobs.get(id).map(|job| job.process.clone())) else {
         return Ok(());
     };
+    // A stand-in that died between start and note has left a worker that says itself who it is.
+    let process = noted.filter(|process| process.pid != 0).or_else(|| {
+        let pid = std::fs::read_to_string(folder(world, id).join("pid")).ok()?.trim().parse().ok()?;
+        Some(Process::of(pid).unwrap_or(Process { pid, started: 0 }))
+    });
     let mut child = None;
     let process = match process {
         Some(process) => process,
         None => {
+            world.change(|state| state.jobs.get_mut(id).map(|job| job.process = None));
             let Some(turn) = turn(world, id) else { return Ok(()) };
             if let Turn::Never = turn {
                 return Ok(());
