@@ -68,7 +68,9 @@ pub fn find(input: &Input, options: &Options) -> Result<Estimate> {
 fn entropies(slice: &Slice, centers: impl Iterator<Item = f64>, size: usize, spacing: f64) -> Vec<f64> {
     let centers: Vec<f64> = centers.collect();
     let Some(&middle) = centers.get(centers.len() / 2) else { return Vec::new() };
-    let reference = slice.image(middle, size, spacing);
+    let reference = slice.image(middle, size, spacing, f64::INFINITY);
+    // The others are looked at inside the circle only.
+    let reach = 0.5 * size as f64 * spacing;
     let (low, high) = reference.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
     if high <= low {
         return vec![0.0; centers.len()];
@@ -96,7 +98,11 @@ fn entropies(slice: &Slice, centers: impl Iterator<Item = f64>, size: usize, spa
     centers
         .iter()
         .map(|&center| {
-            if center == middle { entropy(&reference) } else { entropy(&slice.image(center, size, spacing)) }
+            if center == middle {
+                entropy(&reference)
+            } else {
+                entropy(&slice.image(center, size, spacing, reach))
+            }
         })
         .collect()
 }

@@ -72,7 +72,7 @@ pub fn evidence(
     let tiles = candidates
         .iter()
         .map(|&center| {
-            let mut tile = slice.image(center, size, spacing);
+            let mut tile = slice.image(center, size, spacing, radius);
             let half = 0.5 * (size as f64 - 1.0);
             for (i, value) in tile.iter_mut().enumerate() {
                 let (x, y) = ((i % size) as f64 - half, (i / size) as f64 - half);

@@ -118,8 +118,8 @@ impl Slice {
     }
 
     /// Reconstructs `size` × `size` points, `spacing` columns apart, the axis in their middle. Points that no
-    /// projection sees are left at what the others give.
-    pub(super) fn image(&self, center: f64, size: usize, spacing: f64) -> Vec<f32> {
+    /// projection sees are left at what the others give, and those more than `reach` columns from the axis at 0.
+    pub(super) fn image(&self, center: f64, size: usize, spacing: f64, reach: f64) -> Vec<f32> {
         let made;
         let filtered = match &self.filtered {
             Some(filtered) => filtered,
@@ -137,16 +137,17 @@ impl Slice {
         let limit = (width - 2) as f32;
         // Each value with the step to the next: one look-up for both.
         let mut steps = vec![[0.0f32; 2]; width - 1];
+        let ranges: Vec<_> = (0..size).map(|y| within(y, size, reach / spacing)).collect();
         for (row, &(angle, weight)) in filtered.rows.iter().zip(&self.angles) {
             let (sin, cos) = angle.sin_cos();
             let step = (cos * spacing) as f32;
             for (entry, pair) in steps.iter_mut().zip(row.windows(2)) {
                 *entry = [pair[0], pair[1] - pair[0]];
             }
-            for (y, line) in image.chunks_exact_mut(size).enumerate() {
+            for ((y, line), range) in image.chunks_exact_mut(size).enumerate().zip(&ranges) {
                 let up = middle - y as f64;
                 let start = (filtered.offset as f64 + center + spacing * (up * sin - middle * cos)) as f32;
-                for (x, value) in line.iter_mut().enumerate() {
+                for (x, value) in range.clone().zip(&mut line[range.clone()]) {
                     let s = (start + step * x as f32).clamp(0.0, limit);
                     let at = s as i32;
                     let part = s - at as f32;
@@ -165,6 +166,14 @@ impl Slice {
     }
 }
 
+/// The points of line `y` that lie within a radius of the middle; no point within it is left out.
+fn within(y: usize, size: usize, radius: f64) -> std::ops::Range<usize> {
+    let middle = 0.5 * (size as f64 - 1.0);
+    let half = (radius * radius - (y as f64 - middle).powi(2)).max(0.0).sqrt() + 1.0;
+    let (from, to) = ((middle - half).max(0.0) as usize, (middle + half).min(size as f64) as usize);
+    from..(to + 1).min(size)
+}
+
 /// The share of a ray at column `c` that the projection counts; its partner half a turn on counts the rest.
 fn blend(c: f64, center: f64, columns: usize) -> f32 {
     let last = columns as f64 - 1.0;
@@ -180,6 +189,18 @@ fn blend(c: f64, center: f64, columns: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_holds_every_point_within_the_radius() {
+        for (size, radius) in [(1, 0.1), (7, 3.0), (8, 2.5), (256, 128.0), (64, 1e9), (9, f64::INFINITY)] {
+            let middle = 0.5 * (size as f64 - 1.0);
+            for (y, x) in (0..size).flat_map(|y| (0..size).map(move |x| (y, x))) {
+                let inside = (x as f64 - middle).hypot(y as f64 - middle) <= radius;
+                assert!(!inside || within(y, size, radius).contains(&x), "{size}, {radius}: {x}, {y}");
+            }
+        }
+        assert!(within(10, 256, 5.0).len() < 4);
+    }
 
     #[test]
     fn shares_of_partners_add_up_to_one() {
