@@ -119,6 +119,10 @@ impl Bridge {
         };
         let mut new = NewRun::of(flow, parameters).named(&there.name).on(POOL, OURS);
         new.tags = there.tags.clone();
+        // The limits and retries of this host's own deployment hold for whoever started the run.
+        if let Some(own) = self.engine.deployments().await?.into_iter().find(|one| one.name == flow) {
+            (new.retries, new.retry_delay, new.deployment) = (own.retries, own.retry_delay, Some(own.name));
+        }
         let made = self.engine.create_run_as(row.run, new).await?;
         self.ledger.set_phase(row.flow_run, Phase::Held)?;
         if made.is_new {
@@ -242,6 +246,31 @@ impl Bridge {
         self.put(row.run, OURS).await?;
         self.ledger.set_phase(flow_run, Phase::Held)?;
         self.engine.cancel(row.run, "cancelled in Prefect").await?;
+        Ok(())
+    }
+
+    /// What people did to runs of ours in Prefect that no push tells of: a pause, or a state set by force.
+    pub async fn heed(&self) -> Result<()> {
+        let rows: Vec<Row> =
+            self.ledger.open_rows()?.into_iter().filter(|row| row.phase == Phase::Held).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.flow_run).collect();
+        let filter = serde_json::json!({ "flow_runs": { "id": { "any_": ids } } });
+        for there in self.client.flow_runs(filter).await? {
+            let Some(row) = rows.iter().find(|row| row.flow_run == there.id) else { continue };
+            let here = self.engine.run(row.run).await?.state.kind;
+            match (there.state_type(), here) {
+                (Some(StateType::Paused), Local::Running) => {
+                    self.engine.pause(row.run, "paused in Prefect").await?;
+                }
+                (Some(StateType::Cancelling | StateType::Cancelled), Local::Running | Local::Paused) => {
+                    self.cancel(there.id).await?;
+                }
+                _ => (),
+            }
+        }
         Ok(())
     }
 

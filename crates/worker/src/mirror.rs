@@ -51,13 +51,10 @@ impl Bridge {
             return Ok(());
         }
         let mut unsure = unsure;
+        // The run first: where it has ended, the history that is read after it is whole.
+        let run = self.engine.run(row.run).await?;
         let history = self.engine.history(row.run).await?;
-        let mut report = Report {
-            row,
-            run: self.engine.run(row.run).await?,
-            steps: self.engine.steps(row.run).await?,
-            events: Vec::new(),
-        };
+        let mut report = Report { row, run, steps: self.engine.steps(row.run).await?, events: Vec::new() };
         for entry in history.iter().filter(|entry| entry.id > row.history) {
             match &entry.step {
                 Some(key) => self.push_step(&mut report, key, entry, unsure).await?,
@@ -262,13 +259,18 @@ impl Bridge {
         let mut after = self.ledger.by_flow_run(row.flow_run)?.map_or(row.logs, |row| row.logs);
         loop {
             let lines = self.engine.logs(row.run, after, LINES).await?;
-            let Some(last) = lines.last().map(|line| line.id) else { return Ok(()) };
             let mut told = Vec::with_capacity(lines.len());
+            let mut last = after;
             for line in lines {
                 let task = match &line.step {
                     Some(step) => self.ledger.task(row.flow_run, step, report.run.generation)?,
                     None => None,
                 };
+                // A line of a step that began after this push: the next push knows its task.
+                if task.is_none() && line.step.is_some() && !report.run.state.kind.is_terminal() {
+                    break;
+                }
+                last = line.id;
                 told.push(Log {
                     name: if task.is_some() { "prefect.task_runs" } else { "prefect.flow_runs" }.to_owned(),
                     level: line.level.number(),
@@ -277,6 +279,9 @@ impl Bridge {
                     flow_run_id: Some(row.flow_run),
                     task_run_id: task.map(|task| task.id),
                 });
+            }
+            if told.is_empty() {
+                return Ok(());
             }
             self.client.logs(&told, unsure).await?;
             self.ledger.told_logs(row.flow_run, last)?;
@@ -301,6 +306,9 @@ impl Bridge {
                         Some(step) => self.ledger.task(row.flow_run, step, report.run.generation)?,
                         None => None,
                     };
+                    if task.is_none() && artifact.step.is_some() && !report.run.state.kind.is_terminal() {
+                        continue;
+                    }
                     let task = task.map(|task| task.id);
                     let about = artifact.description.as_deref();
                     self.client.create_artifact(row.flow_run, task, &artifact.key, &content, about).await?

@@ -134,6 +134,7 @@ impl Worker {
         let asides = [
             tokio::spawn(cancellations(bridge.clone(), options.pool.clone())),
             tokio::spawn(signs_of_life(bridge.clone(), options.clone())),
+            tokio::spawn(heeds(bridge.clone(), options.poll * 2)),
         ];
         let mut stop = std::pin::pin!(stop);
         // Only a journal that cannot be used, or a pool of others, ends one of these before it is told to.
@@ -345,6 +346,15 @@ async fn cancellations(bridge: Arc<Bridge>, pool: String) {
         if let Err(error) = bridge.cancel(run).await {
             (bridge.tell)(&format!("run {run} could not be cancelled: {error}"));
         }
+    }
+}
+
+/// What people do that is not pushed.
+async fn heeds(bridge: Arc<Bridge>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        // A server that is away is told of by the poll.
+        let _ = bridge.heed().await;
     }
 }
 

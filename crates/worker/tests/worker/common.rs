@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::{
     ArtifactKind, Ask, Clock, Context, Deployment, Engine, External, Failure, Flow, Identity, NewRun,
-    Registry, StepContext, StepOptions, join_all,
+    OnCancel, Registry, StepContext, StepOptions, join_all,
 };
 use prefect::{Client, FlowRun, NewFlowRun, StateType};
 use serde::Deserialize;
@@ -96,7 +96,8 @@ async fn slow(context: Context, parameters: Parameters) -> Result<(), Failure> {
     let given = &parameters;
     context.step("first", StepOptions::new(), |_| async move { act(given, "first") }).await?;
     let go = parameters.world.join(format!("go-{}", parameters.name));
-    let waited = context.step("wait", StepOptions::new(), |step| {
+    // It ends by itself when it is cancelled, and says so.
+    let waited = context.step("wait", StepOptions::new().on_cancel(OnCancel::Finish), |step| {
         let go = go.clone();
         async move {
             while !go.exists() {

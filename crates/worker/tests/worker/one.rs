@@ -76,6 +76,26 @@ async fn life(mut server: server::Server) {
     let (_, listed) = server.cli(&["work-pool", "inspect", "beamline"]);
     assert!(listed.contains("beamrail"), "{listed}");
 
+    // How long it takes from the wish to the first step, and how often the server is asked for a step.
+    let before = client.tally().requests;
+    let id = run(&client, "short", "timed", &world).await;
+    let begun = Instant::now();
+    while !acts(&world).contains_key("timed/first") {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!(
+        "the first step was done {:.2} s after the run was asked for (polls are 0.2 s apart)",
+        begun.elapsed().as_secs_f64()
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (idle, settled) = (client.tally().requests, Instant::now());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let rate = (client.tally().requests - idle) as f64 / settled.elapsed().as_secs_f64();
+    let spent = (idle - before) as f64 - rate * (begun.elapsed() - settled.elapsed()).as_secs_f64();
+    println!("about {spent:.0} requests for a run of 4 steps, {rate:.1} a second without one");
+    until(&client, id, Completed).await;
+
     // A person stops it.
     let id = run(&client, "slow", "stopped", &world).await;
     until(&client, id, Running).await;
@@ -103,6 +123,26 @@ async fn life(mut server: server::Server) {
     worker.engine.resume(here.items[0].id, answers).await.unwrap();
     until(&client, id, Completed).await;
     assert_eq!(acts(&world).get("asking/center 1280.5"), Some(&1));
+
+    // A person pauses it there, and lets it go on there.
+    let id = run(&client, "slow", "halted", &world).await;
+    until(&client, id, Running).await;
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    assert!(client.propose(id, &prefect::Proposal::suspended("by-hand", later)).await.unwrap().is_accept());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    std::fs::write(world.join("go-halted"), "").unwrap();
+    let here =
+        worker.engine.runs(engine::RunFilter { name_contains: Some("halted".into()), ..Default::default() });
+    let here = here.await.unwrap().items[0].id;
+    let begun = Instant::now();
+    while worker.engine.run(here).await.unwrap().state.kind != engine::StateType::Paused {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it pauses between two steps");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!acts(&world).contains_key("halted/last"));
+    assert!(client.resume(id).await.unwrap().is_accept());
+    until(&client, id, Completed).await;
+    assert_eq!(acts(&world).get("halted/last"), Some(&1));
 
     // A run of another run.
     let id = run(&client, "parent", "nested", &world).await;
