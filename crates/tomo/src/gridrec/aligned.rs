@@ -25,10 +25,6 @@ impl Aligned {
         (len + LINE) * size_of::<f32>()
     }
 
-    pub(crate) fn get(&self) -> &[f32] {
-        &self.store[self.skip..self.skip + self.len]
-    }
-
     pub(crate) fn get_mut(&mut self) -> &mut [f32] {
         &mut self.store[self.skip..self.skip + self.len]
     }
@@ -43,7 +39,7 @@ mod tests {
         for len in [0, 1, 17, 4096] {
             let mut memory = Aligned::zeros(len);
             assert_eq!(memory.get_mut().len(), len);
-            assert!(memory.get().as_ptr().addr().is_multiple_of(64));
+            assert!(memory.get_mut().as_ptr().addr().is_multiple_of(64));
         }
     }
 }

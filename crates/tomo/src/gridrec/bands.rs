@@ -9,7 +9,7 @@
 //! Every ray runs through the origin to both sides; what of its negative half reaches rows u ≥ 0 is spread as well, so
 //! no row needs a contribution from rows below 0.
 
-use bytemuck::{cast_slice, cast_slice_mut};
+use bytemuck::cast_slice_mut;
 use pulp::{Simd, WithSimd};
 use rustfft::num_complex::Complex32;
 
@@ -212,7 +212,6 @@ impl<R: Rule> Gridding<'_, R> {
         for (k, (plus, minus)) in lines.take(BAND).enumerate() {
             self.hand_on(ring, first + k, &mut plus[..grid], &mut minus[..grid]);
         }
-        self.clear(ring, first % RING, first);
     }
 
     /// Spreads the samples of the core into rows 0 to RING.
@@ -301,40 +300,51 @@ impl<R: Rule> Gridding<'_, R> {
         }
     }
 
-    /// Writes row u and its opposite as lines of the grid, in wrap-around order, frequencies beyond Nyquist folded back.
+    /// Writes row u and its opposite as lines of the grid, in wrap-around order, frequencies beyond Nyquist folded back,
+    /// and leaves zeros in the ring.
     #[inline(always)]
-    fn hand_on(&self, ring: &Ring, u: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
+    fn hand_on(&self, ring: &mut Ring, u: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
         let Layout { grid, origin, stride, .. } = *self.layout;
-        let row = &ring.cells.get()[(u % RING) * 4 * stride..][..4 * stride];
-        let cells: &[[u64; 2]] = cast_slice(row);
-        let (plus, minus): (&mut [u64], &mut [u64]) = (cast_slice_mut(plus), cast_slice_mut(minus));
+        let row = &mut ring.cells.get_mut()[(u % RING) * 4 * stride..][..4 * stride];
         let extent = self.layout.extent(u);
         let inner = extent.min(grid / 2 - 1);
-        plus[inner + 1..grid - inner].fill(0);
-        minus[inner + 1..grid - inner].fill(0);
-        let (before, after) = (&cells[origin - inner..origin], &cells[origin..=origin + inner]);
-        for (value, cell) in plus[..=inner].iter_mut().zip(after) {
-            *value = cell[0];
+        {
+            let cells: &mut [[u64; 2]] = cast_slice_mut(row);
+            let (plus, minus): (&mut [u64], &mut [u64]) = (cast_slice_mut(plus), cast_slice_mut(minus));
+            plus[inner + 1..grid - inner].fill(0);
+            minus[inner + 1..grid - inner].fill(0);
+            let (before, after) = cells[origin - inner..=origin + inner].split_at_mut(inner);
+            if let Some(middle) = after.first_mut() {
+                [plus[0], minus[0]] = std::mem::take(middle);
+            }
+            take(&mut after[1..], &mut plus[1..=inner], &mut minus[grid - inner..]);
+            take(before, &mut plus[grid - inner..], &mut minus[1..=inner]);
         }
-        for (value, cell) in plus[grid - inner..].iter_mut().zip(before) {
-            *value = cell[0];
-        }
-        minus[0] = after[0][1];
-        for (value, cell) in minus[1..=inner].iter_mut().zip(before.iter().rev()) {
-            *value = cell[1];
-        }
-        for (value, cell) in minus[grid - inner..].iter_mut().zip(after[1..].iter().rev()) {
-            *value = cell[1];
-        }
-        let (plus, minus): (&mut [Complex32], &mut [Complex32]) =
-            (cast_slice_mut(plus), cast_slice_mut(minus));
-        let cells: &[[Complex32; 2]] = cast_slice(cells);
+        let cells: &mut [[Complex32; 2]] = cast_slice_mut(row);
         for beyond in inner + 1..=extent {
             for (cell, v) in [(origin + beyond, beyond), (origin - beyond, 2 * grid - beyond)] {
-                plus[v % grid] += cells[cell][0];
-                minus[(2 * grid - v) % grid] += cells[cell][1];
+                let [here, opposite] = std::mem::take(&mut cells[cell]);
+                plus[v % grid] += here;
+                minus[(2 * grid - v) % grid] += opposite;
             }
         }
+    }
+}
+
+/// Moves the first halves of cells to `plus`, the second ones in reverse order to `minus`.
+#[inline(always)]
+fn take(cells: &mut [[u64; 2]], plus: &mut [u64], minus: &mut [u64]) {
+    /// Cells that are cleared together, while they are in the first-level cache.
+    const CHUNK: usize = 64;
+    let chunks = cells.chunks_mut(CHUNK).zip(plus.chunks_mut(CHUNK)).zip(minus.rchunks_mut(CHUNK));
+    for ((cells, plus), minus) in chunks {
+        for (value, cell) in plus.iter_mut().zip(&*cells) {
+            *value = cell[0];
+        }
+        for (value, cell) in minus.iter_mut().rev().zip(&*cells) {
+            *value = cell[1];
+        }
+        cells.fill([0; 2]);
     }
 }
 
