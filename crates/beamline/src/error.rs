@@ -69,6 +69,9 @@ impl Error {
         }
         match self {
             Self::Sites(sites::Error::Unreachable { .. }) => Some("site-unreachable"),
+            Self::Sites(sites::Error::Globus(error)) if error.is_denied() => Some("globus-denied"),
+            Self::Sites(sites::Error::Globus(globus::Error::Task(_))) => Some("globus-task"),
+            Self::Sites(sites::Error::Globus(_)) => Some("globus"),
             Self::Sites(sites::Error::Full { .. }) => Some("disk-full"),
             Self::Custody(custody::Error::Unreachable { .. }) => Some("site-unreachable"),
             Self::Custody(custody::Error::Verification { .. }) => Some("not-verified"),

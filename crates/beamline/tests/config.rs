@@ -36,10 +36,12 @@ fn a_whole_file_is_read() {
         policy.sites["data832"].areas["raw"].retention.to_string(),
         "14 days after the copy at nersc is verified"
     );
+    assert_eq!(config.sites["nersc"].local, None);
+    assert!(!config.sites["alcf"].data_access, "a guest collection has no such scope");
     // What this version cannot do is read, and refused where it is used.
-    let not_yet = config.facilities["polaris"].kind.usable("polaris").unwrap_err().to_string();
-    assert!(not_yet.contains("globus-compute") && not_yet.contains("not in this version"), "{not_yet}");
-    assert!(config.sites["data832"].kind.usable("data832").is_ok());
+    let not_yet = FacilityKind::Sfapi.usable("perlmutter").unwrap_err().to_string();
+    assert!(not_yet.contains("sfapi") && not_yet.contains("not in this version"), "{not_yet}");
+    assert!(config.facilities["polaris"].kind.usable("polaris").is_ok());
 }
 
 #[test]

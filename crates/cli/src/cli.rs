@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    center, check, completions, custody, demo, init, inspect, man, prune, recipes, reconcile, reconstruct,
-    run, runs, simulate, verify, watch, worker, zarr,
+    center, check, completions, custody, demo, globus, init, inspect, man, prune, recipes, reconcile,
+    reconstruct, run, runs, simulate, verify, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
@@ -50,6 +50,7 @@ enum Command {
     Custody(custody::Args),
     Prune(prune::Args),
     Reconcile(reconcile::Args),
+    Globus(globus::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -76,6 +77,7 @@ impl Cli {
             Command::Custody(args) => custody::run(&args),
             Command::Prune(args) => prune::run(&args, progress),
             Command::Reconcile(args) => reconcile::run(&args, progress),
+            Command::Globus(args) => globus::run(&args, progress),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
         }

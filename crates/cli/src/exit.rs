@@ -218,12 +218,32 @@ impl From<beamline::Error> for Failure {
         let exit = match &error {
             beamline::Error::Value { .. } | beamline::Error::Unknown { .. } => Exit::BadInput,
             error if error.refusal().is_some() => Exit::Service,
-            beamline::Error::Sites(sites::Error::Unreachable { .. } | sites::Error::NoWay { .. }) => {
-                Exit::Service
-            }
+            beamline::Error::Sites(
+                sites::Error::Unreachable { .. } | sites::Error::NoWay { .. } | sites::Error::Globus(_),
+            ) => Exit::Service,
             _ => Exit::Failed,
         };
         Self::from_error(exit, &error)
+    }
+}
+
+impl From<globus::Error> for Failure {
+    fn from(error: globus::Error) -> Self {
+        let exit = match &error {
+            globus::Error::Value { .. } | globus::Error::Missing { .. } => Exit::BadInput,
+            _ => Exit::Service,
+        };
+        Self::from_error(exit, &error)
+    }
+}
+
+impl From<sites::Error> for Failure {
+    fn from(error: sites::Error) -> Self {
+        match error {
+            sites::Error::Globus(error) => error.into(),
+            sites::Error::Custody(error) => error.into(),
+            error => beamline::Error::from(error).into(),
+        }
     }
 }
 

@@ -61,6 +61,9 @@ pub struct JobHandle {
     pub start_ticks: Option<u64>,
     /// Which boot of the host.
     pub boot: String,
+    /// The task or job of the service that runs it, where one does.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 /// How a job ended, from its `status.json`.
@@ -84,6 +87,11 @@ pub struct JobStatus {
 pub enum JobState {
     /// Nothing was started in that folder.
     NotStarted,
+    /// It waits for its turn: at the service, in the batch system's queue, for a worker.
+    Queued {
+        /// The service's word for it.
+        why: String,
+    },
     /// Its processes run.
     Running {
         /// The last line of `progress.jsonl`.

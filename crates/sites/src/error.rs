@@ -118,6 +118,20 @@ pub enum Error {
         /// Why it cannot be used, and what can.
         reason: String,
     },
+    /// Small files cannot pass to or from a collection.
+    #[error(
+        "small files of site {site} cannot be {what}: no folder of a collection is seen by this host; \
+             give one site of kind globus its folder here (local = \"FOLDER\")"
+    )]
+    NoExchange {
+        /// The site.
+        site: String,
+        /// "read", "written"
+        what: &'static str,
+    },
+    /// Globus refused, failed or did not answer.
+    #[error(transparent)]
+    Globus(#[from] globus::Error),
     /// Custody refused, or a permit was too old.
     #[error(transparent)]
     Custody(#[from] custody::Error),
@@ -150,6 +164,7 @@ impl Error {
                 true
             }
             Self::Custody(error) => error.retry_helps(),
+            Self::Globus(error) => error.retry_helps(),
             Self::Job { retry, .. } => *retry,
             _ => false,
         }

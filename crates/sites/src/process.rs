@@ -263,7 +263,7 @@ fn find(program: &Path) -> Result<PathBuf> {
 
 fn handle(dir: &Path, attempt: u32, pid: Option<u32>) -> JobHandle {
     let start_ticks = pid.and_then(start_ticks);
-    JobHandle { job_dir: dir.to_owned(), attempt, host: host(), pid, start_ticks, boot: boot() }
+    JobHandle { job_dir: dir.to_owned(), attempt, host: host(), pid, start_ticks, boot: boot(), task: None }
 }
 
 fn read_handle(dir: &Path) -> Option<JobHandle> {

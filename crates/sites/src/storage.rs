@@ -92,6 +92,8 @@ pub enum Place {
         id: String,
         /// The site's root in it.
         root: String,
+        /// Whether its data needs a consent of its own.
+        data_access: bool,
     },
 }
 
@@ -141,7 +143,7 @@ pub struct Transferred {
 }
 
 /// How far a work is.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {
     /// Bytes read or written for good.
     pub bytes: u64,
@@ -153,6 +155,10 @@ pub struct Progress {
     pub total_files: u64,
     /// Bytes per second since the beginning.
     pub rate: f64,
+    /// How often something went wrong and was tried again.
+    pub faults: u64,
+    /// A word on what holds it up.
+    pub note: Option<String>,
 }
 
 /// Whom progress is told, about ten times a second at most.

@@ -103,7 +103,7 @@ async fn a_job_runs_in_a_session_of_its_own_and_says_how_it_ended() {
 
 fn handle_of(job: &Job) -> JobHandle {
     let (host, boot) = (String::new(), String::new());
-    JobHandle { job_dir: job.dir(), attempt: 1, host, pid: None, start_ticks: None, boot }
+    JobHandle { job_dir: job.dir(), attempt: 1, host, pid: None, start_ticks: None, boot, task: None }
 }
 
 #[tokio::test]

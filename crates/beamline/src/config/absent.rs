@@ -1,4 +1,5 @@
-//! Sites and facilities that are configured and not in this version: every use is an error that says so.
+//! Sites and facilities that are configured and cannot be used, because this version does not know their kind or
+//! because a variable is not set: every use is an error that says so.
 
 use std::time::Duration;
 
@@ -16,16 +17,18 @@ pub(super) struct Absent {
     pub name: String,
     /// Its kind.
     pub kind: &'static str,
+    /// Why.
+    pub reason: String,
 }
 
 impl Absent {
     fn why(&self) -> String {
-        format!("{} is of kind {:?}, which is not in this version", self.name, self.kind)
+        format!("{} (kind {:?}) {}", self.name, self.kind, self.reason)
     }
 
     fn refuse<T>(&self) -> Result<T> {
-        let reason = "is not in this version; only kind \"local\" is".to_owned();
-        Err(Error::Value { name: "kind", value: format!("{} ({})", self.kind, self.name), reason })
+        let (value, reason) = (format!("{} ({})", self.kind, self.name), self.reason.clone());
+        Err(Error::Value { name: "kind", value, reason })
     }
 }
 
@@ -36,7 +39,7 @@ impl Storage for Absent {
     }
 
     fn place(&self) -> Place {
-        Place::Collection { id: self.name.clone(), root: String::new() }
+        Place::Collection { id: self.name.clone(), root: String::new(), data_access: false }
     }
 
     async fn stat(&self, _: &RelPath) -> Result<Option<Seen>> {

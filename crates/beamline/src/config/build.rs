@@ -7,16 +7,22 @@ use std::time::Duration;
 
 use custody::{Age, Custody};
 use engine::{Clock, Engine};
-use sites::{Compute, LocalCompute, LocalStorage, Storage};
+use serde_json::{Map, Value, json};
+use sites::{
+    Compute, Exchange, GlobusCompute, GlobusEndpoint, GlobusStorage, Link, LocalCompute, LocalStorage,
+    Storage,
+};
 
 use super::absent::Absent;
-use super::{Config, Error, FacilityKind, SiteKind};
+use super::{Config, Error, FacilityKind, SiteKind, expand};
 use crate::runtime::{Beamline, DispatcherSettings, Facility, FlowSettings, Home, ReconSettings};
 
 /// The service that is told of datasets, as custody's policy names it.
 pub(super) const CATALOGUE: &str = "catalogue";
 /// How often a local job is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// How often a job behind a service is looked at.
+const REMOTE_POLL: Duration = Duration::from_secs(5);
 
 impl Config {
     /// Opens the records, tells custody the policy, and puts sites and facilities together. `exe` runs the jobs
@@ -31,10 +37,12 @@ impl Config {
         let custody = Custody::open(&self.custody_database())?;
         let policy = self.policy();
         custody.configure(&policy, &format!("{}", self.path.display()), clock.now())?;
+        let link = Arc::new(self.link());
+        let sites = self.storages(&link);
         let beamline = Arc::new(Beamline {
             id: self.beamline.id.clone(),
-            sites: self.storages(),
-            facilities: self.computes(exe),
+            facilities: self.computes(exe, &link, &sites),
+            sites,
             custody: Arc::new(custody),
             policy,
             flows: self.flow_settings(),
@@ -46,25 +54,103 @@ impl Config {
         Ok((engine, beamline))
     }
 
-    fn storages(&self) -> BTreeMap<String, Arc<dyn Storage>> {
+    /// The way to Globus, with credentials from the environment once they are needed.
+    pub fn link(&self) -> Link {
+        let source = || globus::Settings::from_env(|name| std::env::var(name).ok());
+        let link = Link::new(self.state.join("globus"), source);
+        // The first site that both Globus and this host see: small files pass through it.
+        let exchange = self.sites.iter().find_map(|(name, site)| {
+            let (local, collection) = (site.local.as_ref()?, site.more.get("collection")?);
+            let collection = expand(collection, variable).ok()?;
+            Some(Exchange::new(collection, site.root.to_string_lossy(), LocalStorage::new(name, local)))
+        });
+        match exchange {
+            Some(exchange) => link.with_exchange(exchange),
+            None => link,
+        }
+    }
+
+    /// Every site's storage.
+    pub fn storages(&self, link: &Arc<Link>) -> BTreeMap<String, Arc<dyn Storage>> {
         let storage = |name: &String, site: &super::Site| -> Arc<dyn Storage> {
             match (site.kind, &site.marker) {
                 (SiteKind::Local, None) => Arc::new(LocalStorage::new(name, &site.root)),
                 (SiteKind::Local, Some(marker)) => {
                     Arc::new(LocalStorage::new(name, &site.root).with_marker(marker))
                 }
-                (other, _) => Arc::new(Absent { name: name.clone(), kind: other.name() }),
+                (SiteKind::Globus, _) => {
+                    let collection = site.more.get("collection").map(String::as_str).unwrap_or_default();
+                    let collection = match expand(collection, variable) {
+                        Ok(collection) => collection,
+                        Err(missing) => return Arc::new(unset(name, site.kind.name(), &missing)),
+                    };
+                    let root = site.root.to_string_lossy();
+                    let storage = GlobusStorage::new(name, link.clone(), collection, root)
+                        .with_data_access(site.data_access);
+                    match &site.local {
+                        Some(local) => Arc::new(storage.with_local(LocalStorage::new(name, local))),
+                        None => Arc::new(storage),
+                    }
+                }
             }
         };
         self.sites.iter().map(|(name, site)| (name.clone(), storage(name, site))).collect()
     }
 
-    fn computes(&self, exe: Option<&Path>) -> BTreeMap<String, Facility> {
+    /// A facility behind Globus Compute.
+    ///
+    /// # Errors
+    /// The name of a variable that is not set.
+    pub fn globus_compute(
+        &self,
+        name: &str,
+        link: &Arc<Link>,
+        site: &Arc<dyn Storage>,
+    ) -> Result<GlobusCompute, String> {
+        let Some(one) = self.facilities.get(name) else { return Err(name.to_owned()) };
+        let text = |key: &str| one.more.get(key).map(|text| expand(text, variable)).transpose();
+        let root = self.sites.get(&one.site).map(|site| site.root.clone()).unwrap_or_default();
+        // What the endpoint's template asks for, by the names that the set-up prints.
+        let mut config = Map::new();
+        for key in ["account", "queue", "filesystems", "nodes"].into_iter().filter(|_| one.template) {
+            if let Some(value) = text(key)? {
+                let value = value.parse::<u64>().map_or(json!(value), |number| json!(number));
+                config.insert(key.to_owned(), value);
+            }
+        }
+        if one.template {
+            config.insert("walltime".to_owned(), Value::String(clock(one.walltime)));
+        }
+        let settings = GlobusEndpoint {
+            endpoint: text("endpoint")?.unwrap_or_default(),
+            function: text("function")?,
+            config,
+            walltime: Some(duration(one.walltime).as_secs_f64()),
+            poll: one.poll.map_or(REMOTE_POLL, duration),
+        };
+        let site_root = one.site_root.clone().unwrap_or(root);
+        Ok(GlobusCompute::new(name, link.clone(), settings, site.clone(), site_root))
+    }
+
+    fn computes(
+        &self,
+        exe: Option<&Path>,
+        link: &Arc<Link>,
+        sites: &BTreeMap<String, Arc<dyn Storage>>,
+    ) -> BTreeMap<String, Facility> {
         let facility = |name: &String, one: &super::Facility| {
-            let compute: Arc<dyn Compute> = match one.kind {
-                FacilityKind::Local => Arc::new(LocalCompute::new(name)),
-                other => Arc::new(Absent { name: name.clone(), kind: other.name() }),
+            let compute: Arc<dyn Compute> = match (one.kind, sites.get(&one.site)) {
+                (FacilityKind::Local, _) => Arc::new(LocalCompute::new(name)),
+                (FacilityKind::GlobusCompute, Some(site)) => match self.globus_compute(name, link, site) {
+                    Ok(compute) => Arc::new(compute),
+                    Err(missing) => Arc::new(unset(name, one.kind.name(), &missing)),
+                },
+                (other, _) => {
+                    let reason = "is not in this version".to_owned();
+                    Arc::new(Absent { name: name.clone(), kind: other.name(), reason })
+                }
             };
+            let usual = if one.kind == FacilityKind::Local { POLL } else { REMOTE_POLL };
             let command = match (one.kind, one.command.as_str(), exe) {
                 (FacilityKind::Local, "beamrail", Some(exe)) => exe.to_path_buf(),
                 (_, command, _) => PathBuf::from(command),
@@ -88,7 +174,7 @@ impl Config {
                 env: Vec::new(),
                 queue_timeout: duration(one.queue_limit),
                 run_timeout: duration(one.walltime),
-                poll: POLL,
+                poll: one.poll.map_or(usual, duration),
             }
         };
         self.facilities.iter().map(|(name, one)| (name.clone(), facility(name, one))).collect()
@@ -144,6 +230,22 @@ impl Config {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::path::absolute(folder.join(&recipe)).map_or(recipe, |path| path.display().to_string())
     }
+}
+
+/// A variable of the environment; an empty one counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+fn unset(name: &str, kind: &'static str, missing: &str) -> Absent {
+    let reason = format!("cannot be used: {missing} is not set; set it in the environment of beamrail");
+    Absent { name: name.to_owned(), kind, reason }
+}
+
+/// As batch systems write it: "01:30:00".
+fn clock(age: Age) -> String {
+    let seconds = age.as_seconds().max(0);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn duration(age: Age) -> Duration {

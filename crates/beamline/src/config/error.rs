@@ -57,7 +57,7 @@ pub enum Error {
     #[error(transparent)]
     Engine(#[from] engine::Error),
     /// Something is configured that this version cannot do.
-    #[error("{what}: kind {kind:?} is not in this version; there is only kind \"local\"")]
+    #[error("{what}: kind {kind:?} is not in this version; there are \"local\" and \"globus-compute\"")]
     NotYet {
         /// The site or facility.
         what: String,

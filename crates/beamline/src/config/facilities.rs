@@ -30,6 +30,9 @@ pub(super) fn facility(
             more.insert((*key).to_owned(), text);
         }
     }
+    if kind == Some(FacilityKind::GlobusCompute) && !section.has("endpoint") {
+        problems.at(section.at, section.key("endpoint"), "is missing; give the endpoint's UUID");
+    }
     let memory = section.text("memory", problems);
     if let Some((at, text)) = &memory
         && !is_size(text)
@@ -47,6 +50,9 @@ pub(super) fn facility(
         slots: section.count("slots", 1, problems).or((kind == Some(FacilityKind::Local)).then_some(1)),
         walltime: section.parsed("walltime", problems).unwrap_or(Age::hours(12)),
         queue_limit: section.parsed("queue_limit", problems).unwrap_or(Age::hours(24)),
+        poll: section.parsed("poll", problems),
+        template: kind == Some(FacilityKind::GlobusCompute)
+            && section.flag("template", problems).unwrap_or(false),
         more,
     };
     section.finish(problems);

@@ -44,17 +44,6 @@ impl SiteKind {
             Self::Globus => &["collection"],
         }
     }
-
-    /// An error where this version cannot use it.
-    ///
-    /// # Errors
-    /// [`Error::NotYet`].
-    pub fn usable(self, site: &str) -> Result<(), Error> {
-        match self {
-            Self::Local => Ok(()),
-            Self::Globus => Err(Error::NotYet { what: format!("site {site}"), kind: self.name().to_owned() }),
-        }
-    }
 }
 
 impl FacilityKind {
@@ -81,7 +70,7 @@ impl FacilityKind {
             Self::Pbs => &["host", "account", "queue", "filesystems", "nodes"],
             Self::Sfapi => &["machine", "account", "qos", "constraint", "nodes"],
             Self::Iri => &["api", "resource", "account", "queue", "nodes"],
-            Self::GlobusCompute => &["endpoint", "account", "queue", "nodes"],
+            Self::GlobusCompute => &["endpoint", "function", "account", "queue", "nodes", "filesystems"],
         }
     }
 
@@ -91,7 +80,7 @@ impl FacilityKind {
     /// [`Error::NotYet`].
     pub fn usable(self, facility: &str) -> Result<(), Error> {
         match self {
-            Self::Local => Ok(()),
+            Self::Local | Self::GlobusCompute => Ok(()),
             other => {
                 Err(Error::NotYet { what: format!("facility {facility}"), kind: other.name().to_owned() })
             }

@@ -2,8 +2,8 @@
 //!
 //! A file is read as a whole: every mistake is reported, each with its line, an unknown key with the one that
 //! was probably meant. There are no secrets in it; a key that looks like one is refused with the name of the
-//! environment variable to use. `${NAME}` stands for an environment variable in `endpoint` and `collection`,
-//! and is looked up when the place is used, so that the rest works without it.
+//! environment variable to use. `${NAME}` stands for an environment variable in `endpoint`, `collection` and
+//! `function`, and is looked up when the place is used, so that the rest works without it.
 
 mod absent;
 mod build;
@@ -82,6 +82,10 @@ pub struct Site {
     pub digests: bool,
     /// A file that the root must hold to be believed: an empty mount point holds none.
     pub marker: Option<String>,
+    /// The folder in which this host sees a Globus site's root.
+    pub local: Option<PathBuf>,
+    /// Whether a Globus site's data needs a consent of its own: mapped collections do, guest collections do not.
+    pub data_access: bool,
     /// What its kind needs besides: the collection of a Globus site.
     pub more: BTreeMap<String, String>,
 }
@@ -120,6 +124,11 @@ pub struct Facility {
     pub walltime: Age,
     /// How long a job may wait in the queue.
     pub queue_limit: Age,
+    /// How often a job is looked at.
+    pub poll: Option<Age>,
+    /// Whether account, queue, nodes and the like are sent along with each task, for an endpoint whose template
+    /// asks for them.
+    pub template: bool,
     /// What its kind needs besides: endpoint, account, queue.
     pub more: BTreeMap<String, String>,
 }

@@ -266,7 +266,7 @@ impl<'t, 'i> Section<'t, 'i> {
 }
 
 /// The keys in which `${NAME}` stands for an environment variable.
-const EXPANDED: [&str; 2] = ["endpoint", "collection"];
+const EXPANDED: [&str; 3] = ["endpoint", "collection", "function"];
 
 /// The path, unless it climbs.
 pub(super) fn path(text: &str) -> Option<&Path> {

@@ -148,14 +148,18 @@ pub(super) fn site(
             None => {}
         }
     }
+    let globus = kind == Some(SiteKind::Globus);
+    let local = if globus { section.folder("local", problems) } else { None };
+    let data_access = globus && section.flag("data_access", problems).unwrap_or(false);
     // A place that loses its raw data by itself does not count as the one that keeps it.
     let keeps = areas.get("raw").is_some_and(|area| area.retention == Rule::Never);
     let counted = section.flag("counted", problems).unwrap_or(keeps);
-    let digests = section.flag("digests", problems).unwrap_or(kind == Some(SiteKind::Local));
+    let digests = section.flag("digests", problems).unwrap_or(!globus || local.is_some());
     let marker = more.remove("marker");
     let root = problems.folder.join(root.map(|(_, text)| text).unwrap_or_default());
     section.finish(problems);
-    let site = kind.map(|kind| Site { kind, root, areas, counted, digests, marker, more });
+    let site =
+        kind.map(|kind| Site { kind, root, areas, counted, digests, marker, local, data_access, more });
     (site.filter(|_| problems.found.len() == before), places)
 }
 

@@ -191,18 +191,36 @@ async fn standing(
 /// Shows the transfer's progress as the step's.
 pub(super) fn watch(step: &StepContext) -> Watch {
     let (step, last) = (step.clone(), AtomicU64::new(u64::MAX));
+    let said = std::sync::Mutex::new(None);
     Watch::new(move |progress: &Progress| {
         let part = progress.bytes as f64 / progress.total_bytes.max(1) as f64;
         // Told about ten times a second; the journal wants whole percents.
         let percent = (part * 100.0) as u64;
-        if last.swap(percent, Ordering::Relaxed) != percent {
-            let rate = progress.rate / 1e6;
-            step.progress(
-                part,
-                &format!("{} of {} files, {rate:.0} MB/s", progress.files, progress.total_files),
-            );
+        // A fault is news as well.
+        let news = (progress.faults, progress.note.clone());
+        let mut said = said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let same = said.replace(news.clone()) == Some(news);
+        if last.swap(percent, Ordering::Relaxed) != percent || !same {
+            step.progress(part, &told(progress));
         }
     })
+}
+
+/// Files, pace, time left, faults, and what holds it up.
+fn told(progress: &Progress) -> String {
+    let Progress { bytes, total_bytes, files, total_files, rate, faults, note } = progress;
+    let mut text = format!("{files} of {total_files} files, {:.0} MB/s", rate / 1e6);
+    let left = total_bytes.saturating_sub(*bytes);
+    if *rate >= 1.0 && left > 0 {
+        text += &format!(", {:.0} s left", left as f64 / rate);
+    }
+    if *faults > 0 {
+        text += &format!(", {faults} faults");
+    }
+    match note {
+        Some(note) => format!("{text}; {note}"),
+        None => text,
+    }
 }
 
 /// Lets a transfer end by itself when the run is cancelled or the step's time is over.

@@ -204,6 +204,7 @@ impl Handle {
             pid: None,
             start_ticks: None,
             boot: String::new(),
+            task: None,
         };
         self.started.clone().unwrap_or_else(unknown)
     }
@@ -246,6 +247,8 @@ impl External for Job {
         loop {
             let state = facility.compute.state(&handle.found()).await;
             match state.map_err(|error| self.down("look at a job", &error))? {
+                // The wait for nodes counts by itself, until something runs.
+                JobState::Queued { why } => step.progress(0.0, &format!("waits: {why}")),
                 JobState::Running { progress } => {
                     step.running().await?;
                     if let Some((part, what)) = progress.as_ref().and_then(read_progress) {

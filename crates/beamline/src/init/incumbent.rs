@@ -85,7 +85,8 @@ pub fn from_incumbent(yaml: &str, env: Option<&str>) -> Result<Converted, Error>
     );
     secrets(&document, env.unwrap_or_default(), &mut notes);
     notes.push(
-        "sites of kind \"globus\" are read and checked, and not in this version: flows that use them say so"
+        "sites of kind \"globus\" need GLOBUS_CLIENT_ID and GLOBUS_CLIENT_SECRET in the environment of beamrail; \
+         give the one that this host sees its folder (local = \"FOLDER\")"
             .into(),
     );
     Ok(Converted { toml, notes })

@@ -82,6 +82,7 @@ impl Compute for FakeCompute {
             pid: None,
             start_ticks: None,
             boot: String::new(),
+            task: None,
         };
         std::fs::create_dir_all(&dir).unwrap();
         if dir.join("started").exists() {

@@ -8,6 +8,7 @@ use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 
 use super::beam::BeamArgs;
+use super::check_globus::Globe;
 use crate::exit::{Exit, Failure};
 use crate::grid::Grid;
 use crate::output::{self, bytes};
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     #[arg(value_name = "SITE|FACILITY")]
     names: Vec<String>,
 
+    /// Seconds to wait for the answer of a worker behind a queue
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,7 +40,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Verdict {
+pub(super) enum Verdict {
     Ok,
     Warning,
     Fault,
@@ -56,17 +61,23 @@ struct Look {
 }
 
 /// What was looked at so far, for one place.
-struct Looks<'a> {
+pub(super) struct Looks<'a> {
     place: String,
     all: &'a mut Vec<Look>,
 }
 
 impl Looks<'_> {
-    fn ok(&mut self, what: &str, found: impl Into<String>) {
+    pub(super) fn ok(&mut self, what: &str, found: impl Into<String>) {
         self.push(what, Verdict::Ok, found.into(), None);
     }
 
-    fn bad(&mut self, what: &str, verdict: Verdict, found: impl Into<String>, action: impl Into<String>) {
+    pub(super) fn bad(
+        &mut self,
+        what: &str,
+        verdict: Verdict,
+        found: impl Into<String>,
+        action: impl Into<String>,
+    ) {
         self.push(what, verdict, found.into(), Some(action.into()));
     }
 
@@ -91,10 +102,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         state(&config, &mut Looks { place: "state".into(), all: &mut all });
     }
     for (name, one) in config.sites.iter().filter(|(name, _)| wanted(name)) {
-        site(one, &mut Looks { place: format!("site {name}"), all: &mut all });
+        let mut looks = Looks { place: format!("site {name}"), all: &mut all };
+        match one.kind {
+            SiteKind::Local => site(one, &mut looks),
+            SiteKind::Globus => Globe::new(&config, args.patience)?.site(&config, name, one, &mut looks),
+        }
     }
     for (name, one) in config.facilities.iter().filter(|(name, _)| wanted(name)) {
-        facility(&config, one, &mut Looks { place: format!("facility {name}"), all: &mut all });
+        let mut looks = Looks { place: format!("facility {name}"), all: &mut all };
+        match one.kind {
+            FacilityKind::GlobusCompute => {
+                Globe::new(&config, args.patience)?.facility(&config, name, one, &mut looks);
+            }
+            _ => facility(&config, one, &mut looks),
+        }
     }
     let faults = all.iter().filter(|look| look.verdict == Verdict::Fault).count();
     if args.json {
@@ -151,9 +172,6 @@ fn state(config: &Config, looks: &mut Looks<'_>) {
 }
 
 fn site(site: &Site, looks: &mut Looks<'_>) {
-    if site.kind != SiteKind::Local {
-        return absent(site.kind.name(), site.more.values(), looks);
-    }
     let root = &site.root;
     match std::fs::metadata(root) {
         Ok(meta) if meta.is_dir() => looks.ok("root", root.display().to_string()),
@@ -319,7 +337,7 @@ fn facility(config: &Config, one: &beamline::config::Facility, looks: &mut Looks
     }
 }
 
-fn own_version() -> String {
+pub(super) fn own_version() -> String {
     format!("beamrail {}", env!("CARGO_PKG_VERSION"))
 }
 

@@ -16,6 +16,22 @@ pub struct Run {
     command: String,
 }
 
+impl Run {
+    /// Runs a command to its end. It may never panic, whatever it is given.
+    pub fn of(mut command: Command, arguments: &[&str]) -> Self {
+        let output: Output = command.output().unwrap();
+        let run = Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            command: arguments.join(" "),
+        };
+        assert!(!run.stderr.contains("panicked"), "{}: {}", run.command, run.stderr);
+        assert!(run.code >= 0, "{}: ended by a signal", run.command);
+        run
+    }
+}
+
 impl Dir {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
@@ -37,16 +53,7 @@ impl Dir {
 
     /// Runs the binary to its end. It may never panic, whatever it is given.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        let output: Output = self.command(arguments).output().unwrap();
-        let run = Run {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            command: arguments.join(" "),
-        };
-        assert!(!run.stderr.contains("panicked"), "{}: {}", run.command, run.stderr);
-        assert!(run.code >= 0, "{}: ended by a signal", run.command);
-        run
+        Run::of(self.command(arguments), arguments)
     }
 
     /// Runs what must succeed; gives stdout.

@@ -4,6 +4,7 @@ mod pack;
 mod pickle;
 mod runner;
 mod task;
+mod template;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use crate::scope::Scope;
 
 pub use pack::{Dialect, arguments, function, pack, result, unpack};
 pub use runner::{RUNNER_NAME, RUNNER_SOURCE, Ran, RunnerSpec, RunnerStatus};
-pub use task::{Phase, TaskInfo};
+pub use task::{Phase, TaskDetails, TaskInfo};
+pub use template::EndpointTemplate;
 
 /// How results are to come back, by the name of the SDK's class.
 const JSON_RESULTS: &str = "globus_compute_sdk.serialize.JSONData";

@@ -160,7 +160,13 @@ impl Transfer<'_> {
         while let Some((below, depth)) = waiting.pop_front() {
             let path = if below.is_empty() { format!("{root}/") } else { format!("{root}/{below}/") };
             let room = limits.entries.saturating_sub(found.len());
-            for info in self.ls(endpoint, &path, room).await? {
+            let listed = match self.ls(endpoint, &path, room).await {
+                Err(Error::TooMany { endpoint, path, what, .. }) => {
+                    return Err(Error::TooMany { endpoint, path, limit: limits.entries, what });
+                }
+                other => other?,
+            };
+            for info in listed {
                 // A name with a slash, or one that climbs, cannot be: the answer is not believed.
                 if info.name.is_empty() || info.name == "." || info.name == ".." || info.name.contains('/') {
                     let reason = format!("a folder of {endpoint} is said to hold it; it was not followed");

@@ -222,8 +222,13 @@ pub fn shared() -> Option<PathBuf> {
 pub fn python(package: &str) -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let named = std::env::var_os("BEAMRAIL_GLOBUS_PYTHON").map(PathBuf::from);
-    let venvs = ["globus-compute", "globus-sdk", "globus-cli", "globus", "globus-endpoint"];
-    let ours = venvs.iter().map(|name| root.join(".tools").join(name).join("bin/python"));
+    // globus-sdk has Auth, Transfer and Flows; each globus-worker-VERSION has Compute as well.
+    let installed =
+        std::fs::read_dir(root.join(".tools")).into_iter().flatten().flatten().map(|one| one.path());
+    let globus =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("globus-"));
+    let mut ours: Vec<PathBuf> = installed.filter(globus).map(|path| path.join("bin/python")).collect();
+    ours.sort();
     let has = |python: &PathBuf| {
         let mut command = std::process::Command::new(python);
         command.args(["-c", &format!("import {package}")]).stderr(std::process::Stdio::null());

@@ -76,6 +76,8 @@ impl<'a> Meter<'a> {
             files: self.files.load(Ordering::Relaxed),
             total_files: self.total_files,
             rate: self.copied.load(Ordering::Relaxed) as f64 / seconds,
+            faults: 0,
+            note: None,
         });
     }
 

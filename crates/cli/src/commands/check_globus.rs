@@ -1,0 +1,332 @@
+//! `beamrail check` of what is behind Globus: read, write, rename and delete in a scratch folder of each collection,
+//! endpoint, function, a worker's answer; each failure says who must do what.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beamline::config::{Config, Site};
+use custody::{RelPath, SeenKind};
+use globus::compute::{Dialect, RUNNER_NAME};
+use globus::transfer::{DeleteDocument, Notify};
+use sites::{GlobusStorage, Link, Storage};
+
+use super::check::{Looks, Verdict};
+use crate::exit::Failure;
+
+/// The folder of checks, from the site's root: outside all areas.
+const FOLDER: &str = ".beamrail/checks";
+/// How long a deletion may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the checks share.
+pub(super) struct Globe {
+    link: Arc<Link>,
+    runtime: tokio::runtime::Runtime,
+    /// Seconds to wait for a worker's answer.
+    patience: Duration,
+}
+
+/// Who has to do something, by what went wrong.
+fn action(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((_, what)) => what.to_owned(),
+        None => "operator: beamrail globus whoami, then do what it says".to_owned(),
+    }
+}
+
+impl Globe {
+    pub(super) fn new(config: &Config, patience: u64) -> Result<Self, Failure> {
+        let runtime = super::globus::runtime()?;
+        Ok(Self { link: Arc::new(config.link()), runtime, patience: Duration::from_secs(patience) })
+    }
+
+    /// Whether the credentials are there and accepted; without them nothing else is worth a look.
+    fn credentials(&self, looks: &mut Looks<'_>) -> bool {
+        let user = self.link.client().map_err(|error| error.to_string()).and_then(|client| {
+            self.runtime.block_on(client.auth().userinfo()).map_err(|error| error.to_string())
+        });
+        match user {
+            Ok(user) => {
+                looks.ok("credentials", user.text());
+                true
+            }
+            Err(error) => {
+                let what =
+                    "operator: GLOBUS_CLIENT_ID and GLOBUS_CLIENT_SECRET in the environment of beamrail";
+                looks.bad("credentials", Verdict::Fault, error, what);
+                false
+            }
+        }
+    }
+
+    pub(super) fn site(&self, config: &Config, name: &str, site: &Site, looks: &mut Looks<'_>) {
+        let storage = match super::globus::collection(config, &self.link, name) {
+            Ok(storage) => storage,
+            Err(failure) => {
+                let said = failure.text();
+                let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                let what = "operator: set it in the environment of beamrail";
+                return looks.bad("environment", Verdict::Warning, said, what);
+            }
+        };
+        if !self.credentials(looks) {
+            return;
+        }
+        if !self.collection(&storage, site, looks) {
+            return;
+        }
+        let root = self.runtime.block_on(storage.stat(&RelPath::root()));
+        match root {
+            Ok(Some(found)) if found.kind == SeenKind::Folder => {
+                looks.ok("root", site.root.display().to_string())
+            }
+            Ok(_) => {
+                let found = format!("{} is no folder of the collection", site.root.display());
+                return looks.bad("root", Verdict::Fault, found, "operator: correct root");
+            }
+            Err(error) => return looks.bad("root", Verdict::Fault, error.to_string(), action(&error)),
+        }
+        for (name, area) in &site.areas {
+            match self.runtime.block_on(storage.stat(&area.path)) {
+                Ok(Some(found)) if found.kind == SeenKind::Folder => {
+                    looks.ok(&format!("{name} folder"), "is there")
+                }
+                Ok(None) => looks.ok(&format!("{name} folder"), "will be made"),
+                Ok(Some(_)) => {
+                    let what = format!("operator: make {name} a folder, and no link");
+                    looks.bad(&format!("{name} folder"), Verdict::Fault, "it is not a folder", what);
+                }
+                Err(error) => {
+                    looks.bad(&format!("{name} folder"), Verdict::Fault, error.to_string(), action(&error));
+                }
+            }
+        }
+        self.rights(&storage, looks);
+    }
+
+    /// What kind of collection it is, and whether that fits the configuration.
+    fn collection(&self, storage: &GlobusStorage, site: &Site, looks: &mut Looks<'_>) -> bool {
+        let found = self.link.client().map_err(|error| error.to_string()).and_then(|client| {
+            let endpoint = client.transfer();
+            self.runtime.block_on(endpoint.endpoint(storage.collection())).map_err(|error| error.to_string())
+        });
+        let endpoint = match found {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                looks.bad("collection", Verdict::Fault, error.clone(), action(&error));
+                return false;
+            }
+        };
+        if let Some(trouble) = endpoint.trouble() {
+            looks.bad("collection", Verdict::Fault, endpoint.name(), trouble);
+            return false;
+        }
+        let kind = endpoint.entity_type.clone().unwrap_or_default();
+        looks.ok("collection", format!("{} ({kind})", endpoint.name()));
+        let guest = kind.contains("guest");
+        match (endpoint.wants_data_access(), site.data_access) {
+            (true, false) => {
+                let what = "operator: set data_access = true for the site";
+                looks.bad("consent", Verdict::Fault, "a mapped collection needs data_access", what);
+                false
+            }
+            (false, true) if guest => {
+                let what = "operator: set data_access = false for the site";
+                looks.bad("consent", Verdict::Fault, "a guest collection has no data_access scope", what);
+                false
+            }
+            _ => {
+                if endpoint.disable_verify == Some(true) {
+                    let what = "its administrator: allow verification, or copies do not count";
+                    looks.bad("checksums", Verdict::Fault, "transfers are not verified here", what);
+                }
+                true
+            }
+        }
+    }
+
+    /// Makes, writes, reads, renames and deletes in a folder of our own.
+    fn rights(&self, storage: &GlobusStorage, looks: &mut Looks<'_>) {
+        let number = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_millisecond());
+        let tried: Result<&str, (&str, String)> = self.runtime.block_on(async {
+            let path = |name: &str| RelPath::new(format!("{FOLDER}/{number}/{name}"));
+            let folder =
+                RelPath::new(format!("{FOLDER}/{number}")).map_err(|e| ("make a folder", e.to_string()))?;
+            storage.make_folder(&folder).await.map_err(|e| ("make a folder", e.to_string()))?;
+            let one = path("one").map_err(|e| ("write", e.to_string()))?;
+            let two = path("two").map_err(|e| ("rename", e.to_string()))?;
+            let mut done = "folder, rename, delete; no file was written, as no site has local = \"FOLDER\"";
+            let content = number.as_bytes();
+            match storage.write_small(&one, content).await {
+                Ok(()) => {
+                    let back = storage.read_small(&one, 1000).await.map_err(|e| ("read", e.to_string()))?;
+                    if back != content {
+                        return Err(("read", "what was read is not what was written".to_owned()));
+                    }
+                    done = "folder, write, read, rename, delete";
+                }
+                Err(sites::Error::NoExchange { .. }) => {
+                    storage.make_folder(&one).await.map_err(|e| ("make a folder", e.to_string()))?;
+                }
+                Err(error) => return Err(("write", error.to_string())),
+            }
+            storage.rename(&one, &two).await.map_err(|e| ("rename", e.to_string()))?;
+            self.delete(storage, &folder).await.map_err(|e| ("delete", e))?;
+            Ok(done)
+        });
+        match tried {
+            Ok(done) => looks.ok("rights", done),
+            Err((what, error)) => {
+                looks.bad("rights", Verdict::Fault, format!("cannot {what}: {error}"), action(&error));
+            }
+        }
+    }
+
+    async fn delete(&self, storage: &GlobusStorage, folder: &RelPath) -> Result<(), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let Place { id, path } = Place::of(storage, folder);
+        let transfer = self.link.client().map_err(|e| text(&e))?.transfer();
+        let submission = transfer.submission_id().await.map_err(|e| text(&e))?;
+        let mut document = DeleteDocument::new(submission, id).notify(Notify::NONE);
+        document.add(path);
+        document.label = Some("beamrail check".into());
+        (document.recursive, document.interpret_globs) = (Some(true), Some(false));
+        let accepted = transfer.submit_delete(&document).await.map_err(|e| text(&e))?;
+        let wait = transfer.wait(&accepted.task_id, |_| ());
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(Ok(task)) => match task.failure(&[]) {
+                None => Ok(()),
+                Some(failure) => Err(failure.to_string()),
+            },
+            Ok(Err(error)) => Err(text(&error)),
+            Err(_) => Err("the deletion did not end; look at it with beamrail globus task".to_owned()),
+        }
+    }
+
+    pub(super) fn facility(
+        &self,
+        config: &Config,
+        name: &str,
+        one: &beamline::config::Facility,
+        looks: &mut Looks<'_>,
+    ) {
+        let sites = config.storages(&self.link);
+        let Some(site) = sites.get(&one.site) else { return };
+        let compute = match config.globus_compute(name, &self.link, site) {
+            Ok(compute) => compute,
+            Err(missing) => {
+                let what = format!("operator: set {missing} in the environment of beamrail");
+                return looks.bad("environment", Verdict::Warning, format!("{missing} is not set"), what);
+            }
+        };
+        if !self.credentials(looks) {
+            return;
+        }
+        let Ok(client) = self.link.client() else { return };
+        let remote = client.compute();
+        match self.runtime.block_on(remote.endpoint_status(compute.endpoint())) {
+            Ok(status) if status.is_online() => looks.ok("endpoint", "online"),
+            Ok(status) => {
+                let what = "the endpoint's user at the facility: globus-compute-endpoint start NAME";
+                return looks.bad("endpoint", Verdict::Fault, status.status, what);
+            }
+            Err(error) => return looks.bad("endpoint", Verdict::Fault, error.to_string(), action(&error)),
+        }
+        if let Ok(about) = self.runtime.block_on(remote.endpoint(compute.endpoint())) {
+            let version = about.endpoint_version.unwrap_or_default();
+            match Dialect::of(Some(&version)) {
+                Dialect::Text => looks.ok("endpoint version", version),
+                Dialect::Pickle => {
+                    let found = format!("{version}, before 4.0; it is spoken to in pickles");
+                    looks.bad("endpoint version", Verdict::Warning, found, "the endpoint's user: update it");
+                }
+            }
+        }
+        match self.runtime.block_on(compute.function()) {
+            Ok(id) => match self.runtime.block_on(remote.function(&id)) {
+                Ok(found) if found.function_name.as_deref() == Some(RUNNER_NAME) => looks.ok("function", id),
+                Ok(found) => {
+                    let found = format!("{id} is {}", found.function_name.unwrap_or_default());
+                    let what = format!("operator: beamrail globus setup {name}");
+                    return looks.bad("function", Verdict::Fault, found, what);
+                }
+                Err(error) => {
+                    let what = format!("operator: beamrail globus setup {name}");
+                    return looks.bad("function", Verdict::Fault, error.to_string(), what);
+                }
+            },
+            Err(error) => return looks.bad("function", Verdict::Fault, error.to_string(), action(&error)),
+        }
+        self.worker(config, one, &compute, looks);
+    }
+
+    /// Asks a worker for its Python, for the beamrail there, and whether it sees the site's root.
+    fn worker(
+        &self,
+        config: &Config,
+        one: &beamline::config::Facility,
+        compute: &sites::GlobusCompute,
+        looks: &mut Looks<'_>,
+    ) {
+        let root =
+            one.site_root.clone().or_else(|| config.sites.get(&one.site).map(|site| site.root.clone()));
+        let root = root.unwrap_or_default();
+        let script = "cd \"$1\" || exit 9; \"$0\" --version";
+        let folder =
+            format!("{}/check-{}-{}", one.jobs, std::process::id(), jiff::Timestamp::now().as_millisecond());
+        let begun = Instant::now();
+        let args = ["-c", script, &one.command, &root.to_string_lossy()];
+        let ran = self.runtime.block_on(compute.ask(&args, Path::new("/bin/sh"), &folder, self.patience));
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(error) if error.retry_helps() => {
+                let what = "nobody, if the queue is long: beamrail check --patience 3600 waits longer";
+                return looks.bad("worker", Verdict::Warning, error.to_string(), what);
+            }
+            Err(error) => return looks.bad("worker", Verdict::Fault, error.to_string(), action(&error)),
+        };
+        let took = begun.elapsed().as_secs();
+        looks.ok("worker", format!("Python {} on {}, after {took} s", ran.python, ran.host));
+        let version = ran.stdout.trim().to_owned();
+        let own = super::check::own_version();
+        match ran.rc {
+            Some(0) if version == own => looks.ok("command", format!("{}: {version}", one.command)),
+            Some(0) => looks.bad(
+                "command",
+                Verdict::Warning,
+                format!("{}: {version}, and this is {own}", one.command),
+                "operator: beamrail globus setup --binary FILE, with the same version",
+            ),
+            Some(9) => looks.bad(
+                "site's root",
+                Verdict::Fault,
+                format!("jobs do not see {}", root.display()),
+                "operator: correct site_root",
+            ),
+            rc => looks.bad(
+                "command",
+                Verdict::Fault,
+                format!("{} does not run there: exit code {rc:?}, {}", one.command, ran.tail()),
+                "operator: beamrail globus setup --binary FILE, then correct command",
+            ),
+        }
+    }
+}
+
+/// A path of a collection.
+struct Place {
+    id: String,
+    path: String,
+}
+
+impl Place {
+    fn of(storage: &GlobusStorage, path: &RelPath) -> Self {
+        let root = match storage.place() {
+            sites::Place::Collection { root, .. } => root,
+            _ => String::new(),
+        };
+        Self { id: storage.collection().to_owned(), path: format!("{}/{path}", root.trim_end_matches('/')) }
+    }
+}

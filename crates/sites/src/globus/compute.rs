@@ -1,0 +1,389 @@
+//! Facilities behind Globus Compute.
+//!
+//! A job is one task that runs the registered runner function, which starts the program with its job folder. Which
+//! task that is follows from endpoint, folder and attempt: tasks are submitted into a group whose number is made
+//! from these, so that a caller that crashed, or lost the answer, finds its task in the group. Should a task be
+//! submitted twice all the same, the folder's lock lets one of the two run.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use custody::RelPath;
+use globus::compute::{Dialect, Function, Phase, RUNNER_SOURCE, Ran, RunnerSpec, Submission, TaskInfo};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{Link, notes};
+use crate::compute::{Compute, JobHandle, JobSpec, JobState, JobStatus};
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+
+/// How often a lost submission is looked for.
+const LOOKS: u32 = 5;
+/// How often the job folder is read through a collection; directly, each time.
+const PROGRESS: Duration = Duration::from_secs(120);
+/// A line of progress is at the end of a file that is not larger.
+const LARGEST: u64 = 8 << 20;
+/// How long a job that was asked to end may take beyond its grace.
+const BEYOND: Duration = Duration::from_secs(30);
+
+/// What the configuration says of an endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct GlobusEndpoint {
+    /// Its UUID.
+    pub endpoint: String,
+    /// The runner function's UUID, if it was registered beforehand.
+    pub function: Option<String>,
+    /// What the endpoint's template asks for: account, queue, nodes.
+    pub config: Map<String, Value>,
+    /// Seconds that a job may run.
+    pub walltime: Option<f64>,
+    /// How often a job is looked at while somebody waits for its end.
+    pub poll: Duration,
+}
+
+/// An endpoint of Globus Compute as a facility.
+pub struct GlobusCompute {
+    facility: String,
+    link: Arc<Link>,
+    settings: GlobusEndpoint,
+    site: Arc<dyn Storage>,
+    site_root: PathBuf,
+    /// The last progress of each job, and when it was read.
+    progress: Mutex<HashMap<PathBuf, (Instant, Option<Value>)>>,
+    dialect: Mutex<Option<Dialect>>,
+}
+
+/// The runner function as it was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RegisteredRunner {
+    function: String,
+}
+
+impl GlobusCompute {
+    /// The facility `facility`, whose jobs see the site's root as `site_root`.
+    pub fn new(
+        facility: impl Into<String>,
+        link: Arc<Link>,
+        settings: GlobusEndpoint,
+        site: Arc<dyn Storage>,
+        site_root: impl Into<PathBuf>,
+    ) -> Self {
+        let (facility, site_root) = (facility.into(), site_root.into());
+        let (progress, dialect) = (Mutex::default(), Mutex::default());
+        Self { facility, link, settings, site, site_root, progress, dialect }
+    }
+
+    /// The group of one attempt's task.
+    fn group(&self, dir: &Path, attempt: u32) -> String {
+        let name = format!("beamrail/{}/{}/{attempt}", self.settings.endpoint, dir.display());
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
+    }
+
+    /// The task of one attempt, if it was submitted.
+    async fn task_of(&self, dir: &Path, attempt: u32) -> Result<Option<String>> {
+        let group = self.link.client()?.compute().task_group(&self.group(dir, attempt)).await?;
+        // More than one was submitted twice; the folder's lock lets one run, and both tell the same.
+        Ok(group.and_then(|group| group.tasks.into_iter().next()).map(|task| task.id))
+    }
+
+    fn handle(&self, dir: &Path, attempt: u32, task: Option<String>) -> JobHandle {
+        JobHandle {
+            job_dir: dir.to_path_buf(),
+            attempt,
+            host: self.facility.clone(),
+            pid: None,
+            start_ticks: None,
+            boot: String::new(),
+            task,
+        }
+    }
+
+    /// How the endpoint's workers want to be spoken to.
+    async fn dialect(&self) -> Result<Dialect> {
+        let mut known = self.dialect.lock().await;
+        if let Some(dialect) = *known {
+            return Ok(dialect);
+        }
+        let endpoint = self.link.client()?.compute().endpoint(&self.settings.endpoint).await;
+        let dialect = match endpoint {
+            Ok(endpoint) => Dialect::of(endpoint.endpoint_version.as_deref()),
+            // Whoever may submit need not be allowed to look.
+            Err(error) if error.is_denied() || error.is_not_found() => Dialect::default(),
+            Err(error) => return Err(error.into()),
+        };
+        *known = Some(dialect);
+        Ok(dialect)
+    }
+
+    /// The runner function: the configured one, the one that was registered before, or a new one.
+    pub async fn function(&self) -> Result<String> {
+        let dialect = self.dialect().await?;
+        if let Some(function) = &self.settings.function {
+            return Ok(function.clone());
+        }
+        let client = self.link.client()?;
+        // Another source, another service or another client is another function.
+        let (service, who) = (&client.settings().compute, &client.settings().credentials.id);
+        let key = format!("{service} {who} {} {RUNNER_SOURCE}", dialect.identifier());
+        let file = notes::file(self.link.notes(), "function", &key);
+        if let Some(RegisteredRunner { function }) = notes::read(file.clone()).await? {
+            return Ok(function);
+        }
+        let function = client.compute().register(&Function::runner(dialect)).await?;
+        notes::write(file, &RegisteredRunner { function: function.clone() }).await?;
+        Ok(function)
+    }
+
+    /// Submits one call of the runner into a group; returns the task.
+    async fn submit(&self, spec: &RunnerSpec, group: String) -> Result<String> {
+        let client = self.link.client()?;
+        let function = self.function().await?;
+        let mut submission = Submission {
+            function: function.clone(),
+            tasks: vec![spec.arguments()],
+            task_group: Some(group.clone()),
+            user_endpoint_config: self.settings.config.clone(),
+            resource_specification: Map::new(),
+            dialect: self.dialect().await?,
+        };
+        let compute = client.compute();
+        let submitted = match compute.submit(&self.settings.endpoint, &submission).await {
+            Ok(submitted) => submitted,
+            Err(error @ globus::Error::Uncertain { .. }) => {
+                for look in 0..LOOKS {
+                    if look > 0 {
+                        tokio::time::sleep(client.settings().retry.wait(look, None)).await;
+                    }
+                    let found = compute.task_group(&group).await?;
+                    if let Some(task) = found.and_then(|found| found.tasks.into_iter().next()) {
+                        return Ok(task.id);
+                    }
+                }
+                return Err(error.into());
+            }
+            // A service that does not let us choose the group: then the folder's lock is what there is.
+            Err(error)
+                if error.api().is_some_and(|api| api.message.to_lowercase().contains("task group")) =>
+            {
+                submission.task_group = None;
+                compute.submit(&self.settings.endpoint, &submission).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let task = submitted.tasks.get(&function).and_then(|tasks| tasks.first()).cloned();
+        task.ok_or_else(|| self.wrong(&spec.job_dir, "the service took it and names no task", true))
+    }
+
+    fn wrong(&self, job: &str, reason: &str, retry: bool) -> Error {
+        Error::Job { job: job.to_owned(), reason: format!("{reason} (facility {})", self.facility), retry }
+    }
+
+    /// A path of the facility as the site knows it.
+    fn relative(&self, path: &Path) -> Option<RelPath> {
+        RelPath::new(path.strip_prefix(&self.site_root).ok()?.to_str()?).ok()
+    }
+
+    /// The last line of `progress.jsonl`, as far as it can be had.
+    async fn progress(&self, dir: &Path) -> Option<Value> {
+        let path = self.relative(dir)?.join(&RelPath::new("progress.jsonl").ok()?);
+        let near = self.site.as_local().is_some();
+        let mut known = self.progress.lock().await;
+        if let Some((when, value)) = known.get(dir)
+            && !near
+            && when.elapsed() < PROGRESS
+        {
+            return value.clone();
+        }
+        if !near && (self.link.exchange().is_none() || !known.contains_key(dir)) {
+            // The first look is not worth a transfer: the job has just begun.
+            known.insert(dir.to_path_buf(), (Instant::now(), None));
+            return None;
+        }
+        let value = self.site.read_small(&path, LARGEST).await.ok().and_then(|bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            text.lines().rev().find_map(|line| serde_json::from_str(line).ok())
+        });
+        known.insert(dir.to_path_buf(), (Instant::now(), value.clone()));
+        value
+    }
+
+    /// What an ended task says of its job.
+    fn over(&self, handle: &JobHandle, info: &TaskInfo) -> Result<JobState> {
+        if let Some(failure) = info.failure() {
+            let lost = if info.is_lost() { "the worker or its node was lost. " } else { "" };
+            return Ok(JobState::Died { log: format!("{lost}{failure}") });
+        }
+        let job = handle.job_dir.display().to_string();
+        let ran = Ran::read(info.value()?).map_err(|error| self.wrong(&job, &error.to_string(), false))?;
+        let status = |exit_code: i32, error: Option<String>, manifest: Option<String>, retry_helps: bool| {
+            JobState::Finished(JobStatus { exit_code, error, retry_helps, manifest, finished: String::new() })
+        };
+        if let Some(told) = ran.status {
+            let finished = told.finished;
+            let JobState::Finished(state) =
+                status(told.exit_code, told.error, told.manifest, told.retry_helps)
+            else {
+                return Ok(JobState::NotStarted);
+            };
+            return Ok(JobState::Finished(JobStatus { finished, ..state }));
+        }
+        Ok(match (ran.how.as_str(), ran.rc) {
+            ("cancelled" | "cancelled before it began", _) => {
+                status(130, Some("cancelled".to_owned()), None, true)
+            }
+            ("walltime", _) => {
+                status(1, Some("it did not end within its walltime; raise walltime".to_owned()), None, false)
+            }
+            (how, Some(127)) => {
+                let error = format!("{how}; check the facility's command (beamrail check)");
+                status(127, Some(error), None, false)
+            }
+            // An ordinary program's end (--version, verify): its exit code is all that it says.
+            (_, Some(rc)) if rc != 0 => status(rc, Some(ran.tail()), None, false),
+            _ => JobState::Died { log: ran.tail() },
+        })
+    }
+
+    /// Runs a command at the facility to its end, for checks and set-up.
+    ///
+    /// # Errors
+    /// It could not be submitted, did not end in time, or its answer cannot be read.
+    pub async fn ask(&self, args: &[&str], command: &Path, folder: &str, patience: Duration) -> Result<Ran> {
+        let dir = self.site_root.join(folder);
+        let args = args.iter().map(ToString::to_string).collect();
+        let mut spec = RunnerSpec::new(command.to_string_lossy(), args, dir.to_string_lossy());
+        spec.walltime = Some(patience.as_secs_f64());
+        let task = self.submit(&spec, self.group(&dir, 1)).await?;
+        let begun = Instant::now();
+        let client = self.link.client()?;
+        loop {
+            let info = client.compute().task(&task).await?;
+            match info.phase() {
+                Phase::Succeeded => {
+                    let read = Ran::read(info.value()?);
+                    return read.map_err(|error| self.wrong(folder, &error.to_string(), false));
+                }
+                Phase::Failed => {
+                    let text = info.failure().unwrap_or_default();
+                    return Err(self.wrong(folder, &format!("the worker failed: {text}"), info.is_lost()));
+                }
+                phase if begun.elapsed() > patience => {
+                    let text =
+                        format!("it is still {phase:?} ({}) after {} s", info.status, patience.as_secs());
+                    return Err(self.wrong(folder, &text, true));
+                }
+                _ => tokio::time::sleep(self.settings.poll.max(Duration::from_millis(50))).await,
+            }
+        }
+    }
+
+    /// The endpoint's UUID.
+    pub fn endpoint(&self) -> &str {
+        &self.settings.endpoint
+    }
+}
+
+#[async_trait]
+impl Compute for GlobusCompute {
+    fn facility(&self) -> &str {
+        &self.facility
+    }
+
+    async fn start(&self, spec: &JobSpec) -> Result<JobHandle> {
+        let dir = &spec.job_dir;
+        if let Some(task) = self.task_of(dir, spec.attempt).await? {
+            return Ok(self.handle(dir, spec.attempt, Some(task)));
+        }
+        // An earlier attempt that is not over is the job.
+        if spec.attempt > 1
+            && let Some(task) = self.task_of(dir, spec.attempt - 1).await?
+        {
+            let info = self.link.client()?.compute().task(&task).await?;
+            if matches!(info.phase(), Phase::Waiting | Phase::Running) {
+                return Ok(self.handle(dir, spec.attempt - 1, Some(task)));
+            }
+        }
+        let folder = dir.to_str().ok_or_else(|| {
+            self.wrong(&dir.display().to_string(), "its folder's name is no text; rename it", false)
+        })?;
+        let mut args = spec.args.clone();
+        args.extend(["--job-dir".to_owned(), folder.to_owned()]);
+        let mut runner = RunnerSpec::new(spec.program.to_string_lossy(), args, folder);
+        runner.env = spec.env.iter().cloned().collect();
+        runner.attempt = spec.attempt;
+        runner.walltime = self.settings.walltime;
+        let task = self.submit(&runner, self.group(dir, spec.attempt)).await?;
+        Ok(self.handle(dir, spec.attempt, Some(task)))
+    }
+
+    async fn state(&self, handle: &JobHandle) -> Result<JobState> {
+        let task = match &handle.task {
+            Some(task) => task.clone(),
+            None => match self.task_of(&handle.job_dir, handle.attempt).await? {
+                Some(task) => task,
+                None => return Ok(JobState::NotStarted),
+            },
+        };
+        let info = self.link.client()?.compute().task(&task).await?;
+        match info.phase() {
+            Phase::Waiting => Ok(JobState::Queued { why: info.status }),
+            Phase::Running => Ok(JobState::Running { progress: self.progress(&handle.job_dir).await }),
+            Phase::Succeeded | Phase::Failed => self.over(handle, &info),
+        }
+    }
+
+    async fn cancel(&self, handle: &JobHandle, grace: Duration) -> Result<JobState> {
+        let state = self.state(handle).await?;
+        if state.is_over() || state == JobState::NotStarted {
+            return Ok(state);
+        }
+        let job = handle.job_dir.display().to_string();
+        let Some(folder) = self.relative(&handle.job_dir) else {
+            let reason = "its folder is not below site_root, so nothing can be put there; correct site_root";
+            return Err(self.wrong(&job, reason, false));
+        };
+        // Compute cannot cancel a task. The runner looks for this file, also before it starts anything.
+        self.site.make_folder(&folder).await?;
+        let wish = format!("{{\"attempt\": {}}}\n", handle.attempt);
+        self.site.write_small(&folder.join(&RelPath::new("cancel")?), wish.as_bytes()).await?;
+        let begun = Instant::now();
+        loop {
+            match self.state(handle).await? {
+                state if state.is_over() => return Ok(state),
+                // Nothing will run: the task ends as soon as it begins.
+                JobState::Queued { .. } => {
+                    let error = Some("cancelled while it waited".to_owned());
+                    let (manifest, finished) = (None, String::new());
+                    let status = JobStatus { exit_code: 130, error, retry_helps: true, manifest, finished };
+                    return Ok(JobState::Finished(status));
+                }
+                _ if begun.elapsed() > grace + BEYOND => {
+                    return Err(self.wrong(&job, "it was asked to end and does not", true));
+                }
+                _ => tokio::time::sleep(self.settings.poll.max(Duration::from_millis(50))).await,
+            }
+        }
+    }
+
+    async fn log_tail(&self, handle: &JobHandle, bytes: u64) -> Result<String> {
+        let Some(task) = handle.task.clone().or(self.task_of(&handle.job_dir, handle.attempt).await?) else {
+            return Ok(String::new());
+        };
+        let info = self.link.client()?.compute().task(&task).await?;
+        let text = match (info.failure(), info.phase()) {
+            (Some(failure), _) => failure,
+            (None, Phase::Succeeded) => Ran::read(info.value()?)?.tail(),
+            // While it runs, Compute says nothing.
+            _ => String::new(),
+        };
+        let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let start = text.char_indices().map(|(at, _)| at).find(|at| text.len() - at <= keep);
+        Ok(start.and_then(|at| text.get(at..)).unwrap_or_default().to_owned())
+    }
+}
