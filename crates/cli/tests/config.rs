@@ -203,7 +203,12 @@ fn the_incumbents_files_are_converted_without_their_secrets() {
     assert_eq!(value["flows"]["prune_spot832"]["area"].as_str(), Some("raw"));
     // It is a whole configuration: everything in it is known.
     assert!(dir.ok(&["run"]).contains("prune_alcf832_raw"));
-    dir.ok(&["check"]);
+    // All that is wrong with it is that nobody gave the credentials.
+    let check = dir.run(&["check", "--json"]);
+    let looks: serde_json::Value = serde_json::from_str(&check.stdout).unwrap();
+    let faults: Vec<_> = looks.as_array().unwrap().iter().filter(|one| one["verdict"] == "fault").collect();
+    assert!(check.code == 4 && faults.len() == 5, "{looks}");
+    assert!(faults.iter().all(|one| one["found"].as_str().unwrap().contains("GLOBUS_CLIENT_ID is not set")));
 
     for (text, words) in [
         ("", "globus.globus_endpoints is not in it"),

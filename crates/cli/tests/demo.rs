@@ -1,4 +1,5 @@
 //! The demo: everything it says happens.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod common;
 

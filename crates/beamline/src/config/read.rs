@@ -100,7 +100,7 @@ impl<'t, 'i> Section<'t, 'i> {
             }
             DeValue::String(text) if text.contains("${") && !EXPANDED.contains(&key) => {
                 let message =
-                    format!("${{...}} is replaced in {} only; write the value", EXPANDED.join(" and "));
+                    format!("${{...}} is replaced in {} only; write the value", EXPANDED.join(", "));
                 problems.at(at, self.key(key), message);
                 None
             }
