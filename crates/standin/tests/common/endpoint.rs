@@ -16,17 +16,40 @@ const BROKER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 pub struct Family {
     child: Child,
     mark: PathBuf,
+    watch: Child,
+}
+
+/// Ends the family if the test is killed, and cannot do it itself.
+const WATCH: &str = r#"
+while kill -0 "$1" 2>/dev/null; do sleep 1; done
+kill -9 "-$3" 2>/dev/null
+for file in /proc/[0-9]*/environ; do
+    pid=${file#/proc/}
+    pid=${pid%/environ}
+    grep -q -F "$2" "$file" 2>/dev/null && kill -9 "$pid"
+done"#;
+
+impl Family {
+    fn new(child: Child, mark: PathBuf) -> Self {
+        let me = std::process::id().to_string();
+        let mut watch = Command::new("sh");
+        watch.args(["-c", WATCH, "watch", &me]).arg(&mark).arg(child.id().to_string());
+        let watch = watch.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+        Self { child, mark, watch }
+    }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
+        let _ = self.watch.kill();
+        let _ = self.watch.wait();
         let mark = self.mark.to_string_lossy().into_owned();
         for signal in ["-TERM", "-KILL"] {
             let end = Instant::now() + Duration::from_secs(if signal == "-TERM" { 10 } else { 2 });
             let mut sent = false;
             loop {
                 let _ = self.child.try_wait();
-                let ours = members(&mark);
+                let ours = members(&mark, self.child.id());
                 if ours.is_empty() {
                     return;
                 }
@@ -43,16 +66,23 @@ impl Drop for Family {
     }
 }
 
-/// Numbers of the living processes whose environment names this folder.
-fn members(mark: &str) -> Vec<String> {
+/// Numbers of the living processes of this group, or whose environment names this folder: what makes itself a
+/// daemon leaves the group, what gives itself a title loses its environment.
+fn members(mark: &str, group: u32) -> Vec<String> {
     let me = std::process::id().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().into_string().ok());
     numbers
         .filter(|pid| pid.parse::<u32>().is_ok() && *pid != me)
         .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+            if fields.first().is_none_or(|state| *state == "Z") {
+                return false;
+            }
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            String::from_utf8_lossy(&environment).contains(mark)
+            fields.get(2) == Some(&group.to_string().as_str())
+                || String::from_utf8_lossy(&environment).contains(mark)
         })
         .collect()
 }
@@ -94,7 +124,7 @@ pub fn broker(folder: &Path) -> Option<(Family, String)> {
         .process_group(0)
         .spawn()
         .unwrap();
-    let mut family = Family { child, mark: home.clone() };
+    let mut family = Family::new(child, home.clone());
     let end = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         let ended = family.child.try_wait().unwrap();
@@ -150,7 +180,7 @@ pub fn endpoint(folder: &Path, url: &str, provider: &str, path: &str) -> Option<
     let log = std::fs::File::create(home.join("out")).unwrap();
     let mut command = run(&["start", "--debug", "demo"]);
     command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-    Some(Family { child: command.spawn().unwrap(), mark: home })
+    Some(Family::new(command.spawn().unwrap(), home))
 }
 
 /// The endpoint refuses to run as root; in a user namespace of its own root is nobody.
