@@ -23,7 +23,6 @@ async fn two_workers_share_a_queue_and_nothing_is_done_twice() {
         std::fs::create_dir(made).unwrap();
     }
     let mut a = Process::start(&server.api(), &journals[0]);
-    let b = start(&client, &journals[1], 3);
     let begun = Instant::now();
     let mut runs = Vec::new();
     for index in 0..count {
@@ -36,6 +35,8 @@ async fn two_workers_share_a_queue_and_nothing_is_done_twice() {
     }
     let held = holds(&journals[0]);
     assert!(held > 0, "it has runs");
+    // Not before: the other, already at work, could have taken them all.
+    let b = start(&client, &journals[1], 3);
     a.kill();
     let again = start(&client, &journals[0], 3);
     for id in runs {
