@@ -25,19 +25,18 @@ async fn two_workers_share_a_queue_and_nothing_is_done_twice() {
     let mut a = Process::start(&server.api(), &journals[0]);
     let begun = Instant::now();
     let mut runs = Vec::new();
-    for index in 0..count {
+    for index in 0..count / 2 {
         runs.push(run(&client, "short", &format!("run-{index}"), &world).await);
     }
-    // It dies with runs in its hands, and another process takes its journal up.
-    let patience = Instant::now();
-    while holds(&journals[0]) == 0 && patience.elapsed() < Duration::from_secs(20) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let held = holds(&journals[0]);
-    assert!(held > 0, "it has runs");
-    // Not before: the other, already at work, could have taken them all.
+    // It dies with runs in its hands. The other begins then, or it could have taken them all.
+    let held = holding(&journals[0]).await;
     let b = start(&client, &journals[1], 3);
     a.kill();
+    for index in count / 2..count {
+        runs.push(run(&client, "short", &format!("run-{index}"), &world).await);
+    }
+    // Another process takes the first one's journal up, when the second has runs of its own.
+    holding(&journals[1]).await;
     let again = start(&client, &journals[0], 3);
     for id in runs {
         let ended = until(&client, id, StateType::Completed).await;
@@ -54,6 +53,16 @@ async fn two_workers_share_a_queue_and_nothing_is_done_twice() {
     }
     let twice = done.values().filter(|times| **times == 2).count();
     assert!(twice <= 3 * 2, "at most two steps of each run that it had: {twice}");
+}
+
+/// Waits until a journal has runs that have not ended, and says how many.
+async fn holding(journal: &Path) -> i64 {
+    let patience = Instant::now();
+    while holds(journal) == 0 {
+        assert!(patience.elapsed() < Duration::from_secs(30), "{} gets no runs", journal.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    holds(journal)
 }
 
 /// The runs that a journal has and that have not ended.
