@@ -159,7 +159,9 @@ impl Db<'_> {
     }
 
     /// Writes a refusal down.
-    pub(crate) fn refuse(&self, at: Timestamp, refusal: &Refusal, path: &str, detail: Value) -> Result<()> {
+    ///
+    /// The answer is not this transaction's failure, which would take the line back: return it as a value.
+    pub(crate) fn refuse(&self, at: Timestamp, refusal: Refusal, path: &str, detail: Value) -> Result<Error> {
         let line = Line {
             dataset: Some(&refusal.dataset),
             site: Some(&refusal.place),
@@ -169,7 +171,8 @@ impl Db<'_> {
             detail,
             ..Line::default()
         };
-        self.ledger(at, Event::Refused, line)
+        self.ledger(at, Event::Refused, line)?;
+        Ok(Error::Refused(Box::new(refusal)))
     }
 }
 

@@ -166,8 +166,7 @@ impl Custody {
                     let (dataset, place) = (record.dataset, record.site);
                     let refusal = Refusal { action: "deletion".into(), dataset, place, reasons };
                     let detail = json!({ "plan": plan, "copy": copy });
-                    db.refuse(now, &refusal, record.base.as_str(), detail)?;
-                    Ok(Err(Error::Refused(Box::new(refusal))))
+                    db.refuse(now, refusal, record.base.as_str(), detail).map(Err)
                 }
             }
         })?

@@ -268,7 +268,7 @@ impl Db<'_> {
             return Ok(());
         }
         let detail = json!({ "plan": plan.id, "copy": copy.id });
-        self.refuse(plan.made_at, refusal, copy.base.as_str(), detail)
+        self.refuse(plan.made_at, refusal.clone(), copy.base.as_str(), detail).map(drop)
     }
 
     fn plan_item(

@@ -57,7 +57,7 @@ impl DeletePermit {
     pub fn redeem(self, now: Timestamp) -> Result<DeleteOrder> {
         let Self { order, validity, .. } = &self;
         validity.check(&order.id, now)?;
-        let refusal = validity.store.write("use a permit to delete", now, |db| {
+        let against = validity.store.write("use a permit to delete", now, |db| {
             let record = db.copy(order.copy)?;
             let reasons = db.doubts_about(&self, now)?;
             if reasons.is_empty() {
@@ -68,13 +68,9 @@ impl DeletePermit {
             let refusal =
                 Refusal { action: "deletion".into(), dataset: record.dataset, place: record.site, reasons };
             let detail = json!({ "permit": order.id, "copy": order.copy });
-            db.refuse(now, &refusal, record.base.as_str(), detail)?;
-            Ok(Some(refusal))
+            db.refuse(now, refusal, record.base.as_str(), detail).map(Some)
         })?;
-        match refusal {
-            Some(refusal) => Err(Error::Refused(Box::new(refusal))),
-            None => Ok(self.order),
-        }
+        against.map_or(Ok(self.order), Err)
     }
 }
 
@@ -84,9 +80,11 @@ impl TransferPermit {
     pub fn redeem(self, now: Timestamp) -> Result<TransferOrder> {
         let Self { order, validity } = &self;
         validity.check(order.id(), now)?;
-        let refusal = validity.store.write("use a permit to transfer", now, |db| {
+        let against = validity.store.write("use a permit to transfer", now, |db| {
             let request = order.request();
-            let mut reasons = db.against_transfer(request, now)?;
+            let (_, settings) = db.settings()?;
+            let scan = db.sight(&settings, &request.dataset.scan, None, &request.run)?;
+            let mut reasons = db.against_transfer(&settings, &scan, request, now)?;
             let sql = "SELECT 1 AS open FROM transfers WHERE id = ? AND ended_at IS NULL";
             if db.one(sql, [order.id()], |row| get::<i64>(row, "open"))?.is_none() {
                 reasons.push(Reason::PermitVoid { permit: order.id().to_owned() });
@@ -97,13 +95,9 @@ impl TransferPermit {
             let (dataset, place) = (request.dataset.clone(), request.to.clone());
             let refusal = Refusal { action: "transfer".into(), dataset, place, reasons };
             let detail = json!({ "permit": order.id(), "from": request.from, "run": request.run });
-            db.refuse(now, &refusal, request.to_base.as_str(), detail)?;
-            Ok(Some(refusal))
+            db.refuse(now, refusal, request.to_base.as_str(), detail).map(Some)
         })?;
-        match refusal {
-            Some(refusal) => Err(Error::Refused(Box::new(refusal))),
-            None => Ok(self.order),
-        }
+        against.map_or(Ok(self.order), Err)
     }
 }
 

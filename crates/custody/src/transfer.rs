@@ -6,11 +6,13 @@ use serde_json::json;
 
 use crate::files::FileList;
 use crate::ledger::{Event, Line, Refusal};
+use crate::marks::ScanRow;
 use crate::names::DatasetId;
 use crate::path::RelPath;
 use crate::reason::Reason;
 use crate::records::State;
 use crate::redeem::Validity;
+use crate::settings::Settings;
 use crate::store::{Db, get, to_ms};
 use crate::{Custody, Error, Result};
 
@@ -81,7 +83,7 @@ impl Custody {
         self.write("permit a transfer", now, |db| {
             let (_, settings) = db.settings()?;
             let scan = db.sight(&settings, &request.dataset.scan, None, &request.run)?;
-            let reasons = db.against_transfer(request, now)?;
+            let reasons = db.against_transfer(&settings, &scan, request, now)?;
             if !reasons.is_empty() {
                 let refusal = Refusal {
                     action: "transfer".into(),
@@ -90,8 +92,7 @@ impl Custody {
                     reasons,
                 };
                 let detail = json!({ "from": request.from, "run": request.run });
-                db.refuse(now, &refusal, request.to_base.as_str(), detail)?;
-                return Ok(Err(Error::Refused(Box::new(refusal))));
+                return db.refuse(now, refusal, request.to_base.as_str(), detail).map(Err);
             }
             let validity = Validity::new(&self.store, now, settings.permit_valid);
             db.open_transfer(scan.id, request, validity, now).map(Ok)
@@ -133,9 +134,13 @@ impl Custody {
 impl Db<'_> {
     /// What speaks against a transfer: the export mark, places that nobody knows, files that are being
     /// deleted there.
-    pub(crate) fn against_transfer(&self, request: &TransferRequest, now: Timestamp) -> Result<Vec<Reason>> {
-        let (_, settings) = self.settings()?;
-        let scan = self.sight(&settings, &request.dataset.scan, None, &request.run)?;
+    pub(crate) fn against_transfer(
+        &self,
+        settings: &Settings,
+        scan: &ScanRow,
+        request: &TransferRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Reason>> {
         let mut reasons = Vec::new();
         let place = || request.to.clone();
         let stays = request.from == request.to;
