@@ -1,5 +1,6 @@
 //! What happens to one pair of detector rows: sinograms, their filters, gridrec, filters on slices.
 
+use tomo::angular::{AngularFill, AngularFillWorkspace};
 use tomo::beam_hardening::Polynomial;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
 use tomo::ring::RingOptions;
@@ -25,6 +26,7 @@ pub struct Chain {
     hardening: Option<Polynomial>,
     stripes: Stripes,
     stitcher: Option<Stitcher>,
+    fill: Option<AngularFill>,
     gridrec: Gridrec,
     rings: Option<Rings>,
     mask_ratio: Option<f32>,
@@ -34,6 +36,7 @@ pub struct Chain {
 pub struct Workspace {
     sinograms: [Vec<f32>; 2],
     stitched: [Vec<f32>; 2],
+    filled: Option<([Vec<f32>; 2], AngularFillWorkspace)>,
     /// Images of rows that are computed only because their neighbour is wanted.
     spare: Vec<f32>,
     stripes: StripesWorkspace,
@@ -58,7 +61,7 @@ impl Chain {
     /// Prepares every step of `plan` for projections at `angles` (radians) with `columns` columns.
     pub fn new(plan: &Plan, angles: &[f64], columns: usize) -> Result<Self> {
         let (recipe, center) = (&plan.recipe, plan.center.center);
-        let (stitcher, used_angles) = match &plan.stitch {
+        let (stitcher, mut used_angles) = match &plan.stitch {
             Some(_) => {
                 let stitcher =
                     Stitcher::new(StitchOptions::from_center(center, columns), angles.len(), columns)
@@ -69,11 +72,17 @@ impl Chain {
             None => (None, angles.to_vec()),
         };
         let width = plan.slice_columns;
+        let center = stitcher.as_ref().map_or(center, Stitcher::center);
+        let fill = recipe.angles.fill.then(|| AngularFill::new(&used_angles, width, center)).transpose();
+        let fill = fill.map_err(Error::numerics("angles.fill"))?;
+        if let Some(fill) = &fill {
+            used_angles = fill.angles();
+        }
         let mask_ratio = recipe.mask.enabled.then_some(recipe.mask.ratio as f32);
         let gridrec = Gridrec::new(&GridrecOptions {
             columns: width,
             angles: used_angles,
-            center: stitcher.as_ref().map_or(center, Stitcher::center),
+            center,
             mode: match recipe.gridrec.mode {
                 GridrecMode::Exact => Mode::Exact,
                 GridrecMode::Tomopy => Mode::Tomopy,
@@ -94,6 +103,7 @@ impl Chain {
             hardening,
             stripes: stripes(recipe, angles.len(), columns)?,
             stitcher,
+            fill,
             gridrec,
             rings: Rings::new(recipe, width),
             mask_ratio,
@@ -107,6 +117,10 @@ impl Chain {
         Ok(Workspace {
             sinograms: [sinogram(), sinogram()],
             stitched: [vec![0f32; wide], vec![0f32; wide]],
+            filled: self.fill.as_ref().map(|fill| {
+                let size = fill.filled() * self.width;
+                ([vec![0f32; size], vec![0f32; size]], fill.workspace())
+            }),
             spare: Vec::new(),
             stripes: match &self.stripes {
                 Stripes::None => StripesWorkspace::None,
@@ -122,6 +136,8 @@ impl Chain {
     pub fn workspace_bytes(&self) -> u64 {
         let sinograms = 2 * self.projections * self.columns * 4;
         let wide = self.stitcher.as_ref().map_or(0, |stitcher| 2 * stitcher.shape().0 * self.width * 4);
+        let fill = self.fill.as_ref();
+        let filled = fill.map_or(0, |fill| 2 * fill.filled() * self.width * 4 + fill.workspace_bytes());
         let stripes = match &self.stripes {
             Stripes::FourierWavelet(plan) => plan.workspace_bytes(),
             Stripes::None => 0,
@@ -129,7 +145,7 @@ impl Chain {
         };
         // The spare image exists only where rows are skipped or the range begins at an odd row.
         let spare = self.width * self.width * 4;
-        (sinograms + wide + stripes + spare + self.gridrec.workspace_bytes()) as u64
+        (sinograms + wide + filled + stripes + spare + self.gridrec.workspace_bytes()) as u64
     }
 
     /// Bytes that all threads share.
@@ -147,7 +163,7 @@ impl Chain {
         images: [Option<&mut [f32]>; 2],
         clocks: &Clocks,
     ) -> Result<Quality> {
-        let Workspace { sinograms, stitched, spare, stripes, gridrec } = workspace;
+        let Workspace { sinograms, stitched, filled, spare, stripes, gridrec } = workspace;
         let (Some(samples), Some(normalizer)) = (&block.samples, &block.normalizer) else {
             return Err(Error::Thread("reader"));
         };
@@ -171,6 +187,15 @@ impl Chain {
                     .map_err(Error::numerics("stitching"))?;
             }
             ready = [&stitched[0], &stitched[1]];
+        }
+        if let (Some(fill), Some(([first, second], scratch))) = (&self.fill, filled) {
+            // The row at the detector's edge has nothing beside it.
+            let alone = vec![0f32; if both { 0 } else { ready[0].len() }];
+            let pair = if both { ready } else { [ready[0], alone.as_slice()] };
+            clocks
+                .time(Stage::Sinogram, || fill.apply_pair(scratch, pair, [first, second]))
+                .map_err(Error::numerics("angles.fill"))?;
+            ready = [first.as_slice(), second.as_slice()];
         }
         let [mut first, mut second] = images;
         clocks.time(Stage::Gridrec, || match (first.as_deref_mut(), second.as_deref_mut()) {

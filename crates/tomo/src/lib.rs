@@ -23,6 +23,7 @@
 //! ```
 
 pub mod angles;
+pub mod angular;
 pub mod beam_hardening;
 pub mod binning;
 pub mod center;

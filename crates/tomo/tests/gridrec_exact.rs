@@ -10,6 +10,7 @@ use support::{
     BandLimitedDisc, Disc, Noise, band_limited_disc_sinogram, disc_pixels, disc_sinogram, half_turn, long,
     npy, paths, relative_l2, shared, sinogram,
 };
+use tomo::angular::AngularFill;
 use tomo::fbp::fbp_points;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Padding};
 
@@ -165,30 +166,47 @@ fn agrees_with_filtered_back_projection_at_full_size() {
 
 /// A quarter of TomoPy's own error on the same data, with the same filter. What is left is in the data: 512 angles for
 /// 1024 columns leave streaks, and no window of the ramp, Wiener's included, gets below 0.21 of TomoPy's error.
+/// Root mean square errors of an image of `data/tomopy-large` and of TomoPy's, against the truth.
+fn errors(image: &[f32], theirs: &[f64], truth: &[f64]) -> (f64, f64) {
+    let n = 1024;
+    let (mut ours2, mut theirs2, mut count) = (0.0, 0.0, 0);
+    for i in 0..n * n {
+        let (x, y) = ((i % n) as f64 - 512.0, (i / n) as f64 - 511.0);
+        if x.hypot(y) < 0.47 * 1024.0 {
+            ours2 += (f64::from(image[i]) - truth[i]).powi(2);
+            theirs2 += (theirs[i] - truth[i]).powi(2);
+            count += 1;
+        }
+    }
+    ((ours2 / f64::from(count)).sqrt(), (theirs2 / f64::from(count)).sqrt())
+}
+
 #[test]
-fn is_four_times_nearer_to_the_truth_than_tomopy() {
+fn is_four_times_nearer_to_the_truth_than_tomopy_and_five_times_with_filled_angles() {
     let Some(folder) = shared("tomopy-large") else { return };
     let (shape, projections) = npy(&folder.join("clean_sinogram.npy"));
     let (_, truth) = npy(&folder.join("truth_per_pixel.npy"));
     let (_, theirs) = npy(&folder.join("gridrec_clean_butterworth.npy"));
     let n = shape[2];
-    let angles = (0..512).map(|i| -(180.0 * f64::from(i) / 511.0).to_radians()).collect();
-    let mut options = GridrecOptions::new(n, angles, 515.25);
+    let angles: Vec<f64> = (0..512).map(|i| -(180.0 * f64::from(i) / 511.0).to_radians()).collect();
+    let mut options = GridrecOptions::new(n, angles.clone(), 515.25);
     options.filter = Filter::Butterworth { cutoff: 0.25, order: 2.0 };
     options.padding = Padding::Edge(212);
+    let fill = AngularFill::new(&angles, n, 515.25).unwrap();
+    // Streaks gone, a window that keeps more of the edges pays.
+    let full = GridrecOptions { angles: fill.angles(), filter: Filter::Shepp, ..options.clone() };
+    let rows = [0, 1].map(|row| sinogram(&shape, &projections, row));
+    let mut filled = [0, 1].map(|_| vec![0f32; fill.filled() * n]);
+    let [first, second] = &mut filled;
+    fill.apply_pair(&mut fill.workspace(), [&rows[0], &rows[1]], [first, second]).unwrap();
     for row in 0..2 {
-        let image = reconstruct(&options, &sinogram(&shape, &projections, row));
-        let (mut ours2, mut theirs2, mut count) = (0.0, 0.0, 0);
-        for i in 0..n * n {
-            let (x, y) = ((i % n) as f64 - 512.0, (i / n) as f64 - 511.0);
-            if x.hypot(y) < 0.47 * 1024.0 {
-                ours2 += (f64::from(image[i]) - truth[row * n * n + i]).powi(2);
-                theirs2 += (theirs[row * n * n + i] - truth[row * n * n + i]).powi(2);
-                count += 1;
-            }
-        }
-        let (ours, theirs) = ((ours2 / f64::from(count)).sqrt(), (theirs2 / f64::from(count)).sqrt());
-        println!("row {row}: rms error {ours:.3e}, TomoPy's {theirs:.3e}");
-        assert!(ours < theirs / 4.0, "row {row}: {ours:.3e} against {theirs:.3e}");
+        let slice = row * n * n..(row + 1) * n * n;
+        let (truth, theirs) = (&truth[slice.clone()], &theirs[slice]);
+        let (ours, tomopys) = errors(&reconstruct(&options, &rows[row]), theirs, truth);
+        println!("row {row}: rms error {ours:.3e}, TomoPy's {tomopys:.3e}");
+        assert!(ours < tomopys / 4.0, "row {row}: {ours:.3e} against {tomopys:.3e}");
+        let (ours, _) = errors(&reconstruct(&full, &filled[row]), theirs, truth);
+        println!("row {row}, angles filled: rms error {ours:.3e}");
+        assert!(ours < tomopys / 5.0, "row {row}, angles filled: {ours:.3e} against {tomopys:.3e}");
     }
 }

@@ -67,9 +67,19 @@ fn zarr_0_5_in_parts_is_the_same_too() {
 
 #[test]
 fn a_slice_is_the_same_in_every_job_that_contains_it() {
+    slices_agree(&[]);
+}
+
+/// Filled angles tie the two rows of a pair together, as gridrec does.
+#[test]
+fn a_slice_with_filled_angles_is_the_same_in_every_job_that_contains_it() {
+    slices_agree(&["--set", "angles.fill=true"]);
+}
+
+fn slices_agree(more: &[&str]) {
     let bench = Bench::new();
     bench.simulate("scan.h5", &SIZE);
-    let center = ["--center", "80.25", "--write", "tiff"];
+    let center = [&["--center", "80.25", "--write", "tiff"], more].concat();
     let run = |folder: &str, rows: &str| {
         let mut arguments = vec!["reconstruct", "scan.h5", "-o", folder, "--rows", rows];
         arguments.extend_from_slice(&center);

@@ -339,6 +339,14 @@ recipe! {
         accept_unbelieved: bool = false;
     }
 
+    /// Projection angles.
+    angles: Angles {
+        /// Whether projections between the measured angles are computed, up to fourfold, from what the sinogram
+        /// tells of them. For half a turn in even steps, with fewer angles than about 1.5 × columns: fewer
+        /// streaks, an eighth less error, two to three times the computing (docs/correctness.md).
+        fill: bool = false;
+    }
+
     /// Reconstruction of slices from sinograms.
     gridrec: Gridrec {
         /// Which gridrec.
