@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     center, check, completions, custody, demo, globus, init, inspect, man, prune, recipes, reconcile,
-    reconstruct, run, runs, simulate, verify, watch, worker, zarr,
+    reconstruct, run, runs, serve, simulate, verify, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
@@ -47,6 +47,7 @@ enum Command {
     Runs(runs::Args),
     Watch(watch::Args),
     Worker(worker::Args),
+    Serve(serve::Args),
     Custody(custody::Args),
     Prune(prune::Args),
     Reconcile(reconcile::Args),
@@ -74,6 +75,7 @@ impl Cli {
             Command::Runs(args) => runs::run(&args, progress),
             Command::Watch(args) => watch::run(&args),
             Command::Worker(args) => worker::run(&args),
+            Command::Serve(args) => serve::run(&args),
             Command::Custody(args) => custody::run(&args),
             Command::Prune(args) => prune::run(&args, progress),
             Command::Reconcile(args) => reconcile::run(&args, progress),

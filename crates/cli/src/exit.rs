@@ -254,6 +254,16 @@ impl From<engine::Error> for Failure {
     }
 }
 
+impl From<web::Error> for Failure {
+    fn from(error: web::Error) -> Self {
+        let exit = match &error {
+            web::Error::Listen { .. } => Exit::Failed,
+            _ => Exit::BadInput,
+        };
+        Self::from_error(exit, &error)
+    }
+}
+
 impl From<custody::Error> for Failure {
     fn from(error: custody::Error) -> Self {
         let exit = match &error {

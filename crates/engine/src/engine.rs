@@ -181,6 +181,28 @@ impl Engine {
         Ok(forgotten)
     }
 
+    /// The number of the newest entry of the history of all runs, 0 in an empty journal: what a display that polls
+    /// compares with the one it had.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn last_change(&self) -> Result<i64> {
+        self.look(|connection| {
+            connection
+                .prepare_cached("SELECT coalesce(max(id), 0) FROM history")
+                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        })
+        .await
+    }
+
+    /// The newest lines of a run's log, at most so many, oldest first.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn log_tail(&self, id: RunId, limit: u32) -> Result<Vec<LogLine>> {
+        self.store.read(move |connection| queries::log_tail(connection, id, limit)).await
+    }
+
     /// Messages that wait or were given up, oldest first.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod kinds;
 mod policy;
 mod read;
 mod sections;
+mod web;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Config {
     pub custody: CustodySection,
     /// `[schedules.NAME]`.
     pub schedules: BTreeMap<String, Schedule>,
+    /// `[web]`.
+    pub web: Web,
 }
 
 /// Who it is.
@@ -207,6 +210,22 @@ pub struct Schedule {
     pub catch_up: String,
     /// Parameters of the run.
     pub set: BTreeMap<String, String>,
+}
+
+/// `beamrail serve`: where it listens and by whom it believes that somebody was authenticated. Tokens are not here:
+/// they are in the file that `BEAMRAIL_WEB_ACCESS_FILE` names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Web {
+    /// Address and port; loopback where it is not said.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Host names by which browsers may call it, besides this host's own.
+    pub hosts: Vec<String>,
+    /// Browsers reach it by https (a proxy in front), so cookies may be kept to that.
+    pub https: bool,
+    /// The header in which a proxy that authenticates says who somebody is.
+    pub proxy_header: Option<String>,
+    /// What those may do: look, operate, administer. Who is not named may look.
+    pub roles: BTreeMap<String, String>,
 }
 
 impl Config {

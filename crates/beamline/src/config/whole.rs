@@ -6,7 +6,7 @@ use custody::Rule;
 use toml::de::DeTable;
 
 use super::read::{Problems, Section, nearest, no_secrets};
-use super::{Config, Error, facilities, flows, sections};
+use super::{Config, Error, facilities, flows, sections, web};
 
 /// Reads `text`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
@@ -44,6 +44,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     let schedules = schedules.map(|section| section.each("schedule", problems)).unwrap_or_default();
     let schedules: Vec<_> =
         schedules.into_iter().map(|(name, one)| (name, sections::schedule(one, problems))).collect();
+    let web = web::web(file.section("web", problems), problems);
     file.finish(problems);
 
     // References. They are checked by name, so that a site with a mistake in it is still known.
@@ -108,6 +109,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
         export,
         custody,
         schedules: schedules.into_iter().filter_map(|(name, one)| Some((name, one?))).collect(),
+        web,
     };
     // What custody alone knows to be wrong.
     if let Err(error) = config.policy().check() {

@@ -143,7 +143,7 @@ pub struct Explanation {
 /// # Errors
 /// There is no such run, or the journal cannot be read.
 pub async fn explain(runs: &dyn Orchestrator, custody: &Custody, id: RunId) -> Result<Explanation> {
-    let one = load(runs, custody, id).await?;
+    let one = measured(runs, custody, id).await?;
     let filter = RunFilter {
         flow: Some(one.flow.clone()),
         states: vec![StateType::Completed],
@@ -153,12 +153,16 @@ pub async fn explain(runs: &dyn Orchestrator, custody: &Custody, id: RunId) -> R
     };
     let mut past = Vec::new();
     for run in runs.runs(filter).await?.items {
-        past.push(load(runs, custody, run.id).await?);
+        past.push(measured(runs, custody, run.id).await?);
     }
     Ok(compare(one, &past))
 }
 
-async fn load(runs: &dyn Orchestrator, custody: &Custody, id: RunId) -> Result<Measured> {
+/// Measures a run by its journal and the report that custody keeps.
+///
+/// # Errors
+/// There is no such run, or the journal cannot be read.
+pub async fn measured(runs: &dyn Orchestrator, custody: &Custody, id: RunId) -> Result<Measured> {
     let run = runs.run(id).await?;
     let steps = runs.steps(id).await?;
     let history = runs.history(id).await?;

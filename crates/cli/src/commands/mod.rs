@@ -26,6 +26,7 @@ pub(crate) mod reconcile;
 pub(crate) mod reconstruct;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
 pub(crate) mod watch;

@@ -128,6 +128,18 @@ pub(crate) fn logs(connection: &Connection, run: RunId, after: i64, limit: u32) 
         .map_err(explain(connection))
 }
 
+/// The newest lines, oldest first.
+pub(crate) fn log_tail(connection: &Connection, run: RunId, limit: u32) -> Result<Vec<LogLine>> {
+    let mut lines: Vec<LogLine> = connection
+        .prepare_cached(
+            "SELECT id, run, step, time, level, message FROM logs WHERE run = ?1 ORDER BY id DESC LIMIT ?2",
+        )
+        .and_then(|mut statement| statement.query_map(params![run.to_string(), limit], rows::log)?.collect())
+        .map_err(explain(connection))?;
+    lines.reverse();
+    Ok(lines)
+}
+
 const ARTIFACT: &str = "run, step, key, kind, data, description, updated";
 
 pub(crate) fn artifacts(connection: &Connection, run: RunId) -> Result<Vec<Artifact>> {

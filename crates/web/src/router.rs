@@ -1,0 +1,47 @@
+//! All addresses, and what stands before them.
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+
+use crate::app::Shared;
+use crate::pages::{login, now, run, runs, scan, scans};
+use crate::{act, assets, guard, live, metrics};
+
+/// The whole application. `more` are other rooms' pages (the viewer), behind the same guards.
+pub fn router(app: &Shared, more: Router) -> Router {
+    let guards = |router: Router| {
+        router
+            .layer(from_fn_with_state(app.clone(), guard::actions))
+            .layer(from_fn_with_state(app.clone(), guard::sign_in))
+            .layer(from_fn_with_state(app.clone(), guard::host))
+            .layer(from_fn_with_state(app.clone(), guard::bounds))
+            .layer(from_fn_with_state(app.clone(), guard::faces))
+            .layer(from_fn(guard::headers))
+    };
+    let ours = Router::new()
+        .route("/", get(now::page))
+        .route("/runs", get(runs::page))
+        .route("/runs/{id}", get(run::page))
+        .route("/runs/{id}/cancel", post(act::cancel_form))
+        .route("/runs/{id}/retry", post(act::retry_form))
+        .route("/runs/{id}/resume", post(act::resume_form))
+        .route("/scans", get(scans::page))
+        .route("/scans/{*scan}", get(scan::page))
+        .route("/hold/{*scan}", post(act::hold_form))
+        .route("/release/{*scan}", post(act::release_form))
+        .route("/pictures/thumb/{*scan}", get(scan::thumb))
+        .route("/pictures/slice/{*scan}", get(scan::slice))
+        .route("/pictures/preview/{*scan}", get(scan::preview))
+        .route("/pictures/evidence/{id}", get(scan::evidence))
+        .route("/papers/{paper}/{*scan}", get(scan::paper))
+        .route("/login", get(login::form).post(login::login))
+        .route("/logout", post(login::logout))
+        .route("/live", get(live::live))
+        .route("/health", get(metrics::health))
+        .route("/ready", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/static/{version}/{name}", get(assets::asset))
+        .with_state(app.clone());
+    guards(ours.merge(more))
+}
