@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     center, check, completions, custody, demo, globus, init, inspect, man, prune, recipes, reconcile,
-    reconstruct, run, runs, serve, simulate, verify, watch, worker, zarr,
+    reconstruct, run, runs, serve, simulate, verify, view, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
@@ -40,6 +40,7 @@ enum Command {
     Simulate(simulate::Args),
     Zarr(zarr::Args),
     Verify(verify::Args),
+    View(view::Args),
     Recipes(recipes::Args),
     Init(init::Args),
     Check(check::Args),
@@ -68,6 +69,7 @@ impl Cli {
             Command::Simulate(args) => simulate::run(&args, progress),
             Command::Zarr(args) => zarr::run(&args, progress),
             Command::Verify(args) => verify::run(&args, progress),
+            Command::View(args) => view::run(&args),
             Command::Recipes(args) => recipes::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Check(args) => check::run(&args),

@@ -5,7 +5,7 @@ mod common;
 use common::Dir;
 use std::process::Stdio;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "demo",
     "reconstruct",
     "center",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 19] = [
     "simulate",
     "zarr",
     "verify",
+    "view",
     "recipes",
     "init",
     "check",

@@ -134,6 +134,7 @@ macro_rules! with_voxels {
         }
     };
 }
+pub(crate) use with_voxels;
 
 impl Voxels {
     /// No voxels of type `dtype`.

@@ -29,6 +29,7 @@ pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+pub(crate) mod view;
 pub(crate) mod watch;
 pub(crate) mod worker;
 pub(crate) mod zarr;

@@ -1,5 +1,6 @@
 //! Reading volumes back: a TIFF stack or an OME-Zarr, ours or somebody else's, in one shape.
 
+mod names;
 mod tiffs;
 mod zarrs;
 

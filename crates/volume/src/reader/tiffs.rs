@@ -17,14 +17,19 @@ use tiff::tags::{SampleFormat, Tag};
 
 use crate::error::{Error, Result};
 use crate::spec::{DataType, Scaling};
-use crate::voxels::Voxels;
+use crate::voxels::{Voxels, with_voxels};
 use crate::zarr::LevelGeometry;
+
+use super::names::{numbering, slots, sorted_files};
 
 /// A stack of TIFF files on disk.
 #[derive(Debug)]
 pub struct TiffStackReader {
     path: PathBuf,
-    files: Vec<PathBuf>,
+    /// The files in order; `None` for a slice that is not there yet.
+    files: Vec<Option<PathBuf>>,
+    /// Number in the first file's name, and from name to name.
+    numbers: (u64, u64),
     /// The volume as its only level.
     level: [LevelGeometry; 1],
     dtype: DataType,
@@ -46,7 +51,15 @@ struct Header {
 impl TiffStackReader {
     /// Opens all `.tif` and `.tiff` files of a folder (hidden files are skipped).
     pub fn open(path: &Path) -> Result<Self> {
-        let files = sorted_files(path)?;
+        Self::open_files(path, sorted_files(path, false)?)
+    }
+
+    /// Opens a stack that is being written: slices may be missing, and come later when it is opened again.
+    pub fn open_growing(path: &Path) -> Result<Self> {
+        Self::open_files(path, sorted_files(path, true)?)
+    }
+
+    fn open_files(path: &Path, files: Vec<(u64, PathBuf)>) -> Result<Self> {
         let first = &files[0].1;
         let (header, mut decoder) = header(first)?;
         let dtype = match header.sample {
@@ -56,24 +69,43 @@ impl TiffStackReader {
         };
         let description = decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default();
         let row = |text: &str| -> Option<usize> { key(text, "detector_row")?.parse().ok() };
+        let numbers = numbering(&files);
         let row_step = match (row(&description), files.get(1)) {
-            (Some(a), Some((_, second))) => {
+            (Some(a), Some((number, second))) => {
                 let (_, mut decoder) = self::header(second)?;
                 let text = decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default();
-                row(&text).and_then(|b| b.checked_sub(a)).filter(|&step| step > 0).unwrap_or(1)
+                let slices = ((number - numbers.0) / numbers.1).max(1) as usize;
+                row(&text)
+                    .and_then(|b| Some(b.checked_sub(a)? / slices))
+                    .filter(|&step| step > 0)
+                    .unwrap_or(1)
             }
             _ => 1,
         };
         let voxel_um = voxel_size(&mut decoder, &description).map(|[z, y, x]| [z / row_step as f64, y, x]);
         let [z, y, x] = voxel_um.unwrap_or([1.0; 3]);
         let first_row = row(&description).unwrap_or(0);
+        let mut slots = vec![None; slots(&files, numbers)];
+        for (number, file) in files {
+            if let Some(slot) = slots.get_mut(((number - numbers.0) / numbers.1) as usize) {
+                *slot = Some(file);
+            }
+        }
         let level = LevelGeometry {
-            shape: [files.len(), header.height, header.width],
+            shape: [slots.len(), header.height, header.width],
             scale: [z * row_step as f64, y, x],
             translation: [first_row as f64 * z, 0.0, 0.0],
         };
-        let files = files.into_iter().map(|(_, file)| file).collect();
-        Ok(Self { path: path.to_owned(), files, level: [level], dtype, voxel_um, description, row_step })
+        Ok(Self {
+            path: path.to_owned(),
+            files: slots,
+            numbers,
+            level: [level],
+            dtype,
+            voxel_um,
+            description,
+            row_step,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -82,6 +114,65 @@ impl TiffStackReader {
 
     pub(super) fn levels(&self) -> &[LevelGeometry] {
         &self.level
+    }
+
+    /// Index of the slice whose file's name ends in `number`.
+    pub fn index_of(&self, number: u64) -> Option<usize> {
+        let slots = number.checked_sub(self.numbers.0)?;
+        slots.is_multiple_of(self.numbers.1).then_some((slots / self.numbers.1) as usize)
+    }
+
+    /// Whether slice `z` is there.
+    pub fn has_slice(&self, z: usize) -> bool {
+        self.files.get(z).is_some_and(Option::is_some)
+    }
+
+    /// Reads a window of slice `z`, every `step`-th line and column of it, straight from the file. `None` if
+    /// the file is compressed or otherwise not one run of voxels: then only [`read_rows`](Self::read_rows) helps.
+    pub fn read_window(&self, z: usize, [y, x]: [Range<usize>; 2], step: usize) -> Result<Option<Voxels>> {
+        let file = self.file(z)?;
+        let (header, mut decoder) = header(file)?;
+        let [_, ny, nx] = self.shape();
+        if (header.height, header.width) != (ny, nx) || header.sample.0 as usize != self.dtype.bytes() * 8 {
+            return Err(self.differs(file));
+        }
+        if y.end > ny || x.end > nx || y.is_empty() || x.is_empty() {
+            return Err(Error::parameter("window", format!("{y:?}, {x:?}"), "it must lie in the slice"));
+        }
+        let plain = matches!(header.sample, (8 | 16, SampleFormat::Uint) | (32, SampleFormat::IEEEFP));
+        let Some(offset) = header.run.filter(|_| plain) else { return Ok(None) };
+        let (bytes, step) = (self.dtype.bytes(), step.max(1));
+        let file_at = decoder.inner().get_ref();
+        let at = |row: usize, column: usize| offset + ((row * nx + column) * bytes) as u64;
+        let fail = |e| Error::io("read the voxels of", file, e);
+        let mut out = Voxels::empty(self.dtype);
+        out.resize(y.len().div_ceil(step) * x.len().div_ceil(step));
+        let memory = with_voxels!(&mut out, Voxels, v => bytemuck::cast_slice_mut::<_, u8>(v));
+        if step == 1 && x.len() == nx {
+            file_at.read_exact_at(memory, at(y.start, 0)).map_err(fail)?;
+            return Ok(Some(out));
+        }
+        let mut line = vec![0; x.len() * bytes];
+        let width = x.len().div_ceil(step) * bytes;
+        for (row, share) in y.step_by(step).zip(memory.chunks_exact_mut(width)) {
+            if step == 1 {
+                file_at.read_exact_at(share, at(row, x.start)).map_err(fail)?;
+                continue;
+            }
+            file_at.read_exact_at(&mut line, at(row, x.start)).map_err(fail)?;
+            for (to, from) in share.chunks_exact_mut(bytes).zip(line.chunks(bytes * step)) {
+                to.copy_from_slice(&from[..bytes]);
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn file(&self, z: usize) -> Result<&PathBuf> {
+        match self.files.get(z) {
+            Some(Some(file)) => Ok(file),
+            Some(None) => Err(Error::Incomplete { path: self.path.join(format!("slice {z}")) }),
+            None => Err(Error::parameter("z", z, format!("the stack has {} slices", self.files.len()))),
+        }
     }
 
     /// Voxels along z, y, x.
@@ -130,9 +221,11 @@ impl TiffStackReader {
     pub fn read_rows(&self, rows: Range<usize>, out: &mut Voxels) -> Result<()> {
         let [nz, ny, nx] = self.shape();
         let slice = ny * nx;
-        let files = self.files.get(rows.clone()).ok_or_else(|| {
-            Error::parameter("rows", format!("{rows:?}"), format!("the stack has {nz} slices"))
-        })?;
+        if rows.end > nz {
+            return Err(Error::parameter("rows", format!("{rows:?}"), format!("the stack has {nz} slices")));
+        }
+        let files: Vec<&PathBuf> = rows.map(|z| self.file(z)).collect::<Result<_>>()?;
+        let files = files.as_slice();
         let n = files.len() * slice;
         if out.view().dtype() != self.dtype {
             *out = Voxels::empty(self.dtype);
@@ -236,7 +329,7 @@ fn fill<T: Copy + Default + Send>(
     out: &mut Vec<T>,
     n: usize,
     slice: usize,
-    files: &[PathBuf],
+    files: &[&PathBuf],
     read: impl Fn(&Path, &mut [T]) -> Result<()> + Sync,
 ) -> Result<()> {
     out.resize(n, T::default());
@@ -338,70 +431,4 @@ fn voxel_size(decoder: &mut Decoder<BufReader<File>>, description: &str) -> Opti
 /// The value of a `key=value` line of a description.
 fn key<'a>(description: &'a str, name: &str) -> Option<&'a str> {
     description.lines().find_map(|line| line.trim_end_matches('\0').strip_prefix(name)?.strip_prefix('='))
-}
-
-/// The TIFF files of a folder with their numbers, in order, without gaps.
-fn sorted_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut files: Vec<((String, String), u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
-        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let lower = name.to_ascii_lowercase();
-        if name.starts_with('.') || !(lower.ends_with(".tif") || lower.ends_with(".tiff")) {
-            continue;
-        }
-        let (frame, number) = split_number(&name);
-        files.push((frame, number, entry.path()));
-    }
-    files.sort();
-    let Some(((prefix, suffix), _, first)) = files.first() else {
-        return Err(Error::format(folder, "it holds no .tif or .tiff files"));
-    };
-    if let Some((_, _, other)) = files.iter().find(|((p, s), ..)| p != prefix || s != suffix) {
-        let reason = format!(
-            "it holds files of more than one stack, {:?} and {:?}; keep one of them",
-            first.file_name().unwrap_or_default(),
-            other.file_name().unwrap_or_default()
-        );
-        return Err(Error::format(folder, reason));
-    }
-    let step = if files.len() > 1 { files[1].1 - files[0].1 } else { 1 };
-    if let Some(pair) = files.windows(2).find(|p| p[1].1 - p[0].1 != step || step == 0) {
-        let reason = format!(
-            "slices are missing or numbered unevenly between {:?} and {:?}",
-            pair[0].2.file_name().unwrap_or_default(),
-            pair[1].2.file_name().unwrap_or_default()
-        );
-        return Err(Error::format(folder, reason));
-    }
-    Ok(files.into_iter().map(|(_, number, path)| (number, path)).collect())
-}
-
-/// Splits a name at its last number: (before, after), number. Without a number it is 0.
-fn split_number(name: &str) -> ((String, String), u64) {
-    let stem_end = name.rfind('.').unwrap_or(name.len());
-    let Some(end) = name[..stem_end].rfind(|c: char| c.is_ascii_digit()) else {
-        return ((name.to_owned(), String::new()), 0);
-    };
-    let start = name[..end]
-        .rfind(|c: char| !c.is_ascii_digit())
-        .map_or(0, |i| i + name[i..].chars().next().map_or(1, char::len_utf8));
-    let number = name[start..=end].parse().unwrap_or(u64::MAX);
-    ((name[..start].to_owned(), name[end + 1..].to_ascii_lowercase()), number)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_split_at_their_last_number() {
-        let split = |n: &str| split_number(n);
-        assert_eq!(split("rec_00012.tiff"), (("rec_".into(), ".tiff".into()), 12));
-        assert_eq!(split("a1_7_µ.tif"), (("a1_".into(), "_µ.tif".into()), 7));
-        assert_eq!(split("µ7.tif"), (("µ".into(), ".tif".into()), 7));
-        assert_eq!(split("rec_00000-1.tiff").0.0, "rec_00000-");
-        assert_eq!(split("x.tif").1, 0);
-        assert_eq!(split("123.TIF"), ((String::new(), ".tif".into()), 123));
-    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use zarrs::array::{Array, ArraySubset, data_type};
+use zarrs::array::{Array, ArrayShardedExt, ArraySubset, data_type};
 use zarrs::filesystem::FilesystemStore;
 
 use crate::error::{Error, Result};
@@ -82,11 +82,13 @@ impl OmeZarrReader {
         &self.levels
     }
 
-    pub(super) fn dtype(&self) -> DataType {
+    /// How voxels are stored.
+    pub fn dtype(&self) -> DataType {
         self.dtype
     }
 
-    pub(super) fn has_units(&self) -> bool {
+    /// Whether scales and translations are in micrometres (else: pixels).
+    pub fn has_units(&self) -> bool {
         self.units
     }
 
@@ -102,13 +104,53 @@ impl OmeZarrReader {
         serde_json::from_value(window.clone()).ok()
     }
 
-    pub(super) fn scaling(&self) -> Option<Scaling> {
+    /// What stored integers stand for, if recorded.
+    pub fn scaling(&self) -> Option<Scaling> {
         let number = |name: &str| self.attributes.pointer(&format!("/beamrail/scaling/{name}"))?.as_f64();
         Some(Scaling { min: number("min")? as f32, max: number("max")? as f32 })
     }
 
-    pub(super) fn value_unit(&self) -> Option<&str> {
+    /// Unit of the values, if recorded.
+    pub fn value_unit(&self) -> Option<&str> {
         self.attributes.pointer("/beamrail/value_unit")?.as_str()
+    }
+
+    /// What is decoded at once (z, y, x) at a level: a chunk, or a chunk within a shard.
+    pub fn chunk(&self, level: usize) -> Option<[usize; 3]> {
+        let array = self.arrays.get(level)?;
+        let shape = array.effective_subchunk_shape().or_else(|| array.chunk_shape(&[0; 3]).ok())?;
+        let sides: Vec<usize> = shape.iter().map(|n| n.get() as usize).collect();
+        sides.try_into().ok()
+    }
+
+    /// Whether the file that holds a voxel (z, y, x) of a level has been written. Files appear whole, so in a
+    /// volume that is being written this tells what can be read; in one of other origin a file that is
+    /// missing may also stand for zeros.
+    pub fn is_written(&self, level: usize, voxel: [usize; 3]) -> bool {
+        let Some(array) = self.arrays.get(level) else { return false };
+        let Ok(file) = array.chunk_shape(&[0; 3]) else { return false };
+        let indices: Vec<u64> =
+            voxel.iter().zip(file.iter()).map(|(&at, side)| at as u64 / side.get()).collect();
+        self.path.join(array.chunk_key(&indices).as_str()).is_file()
+    }
+
+    /// Whether every file of the row of chunks that holds row `z` of a level has been written.
+    pub fn is_row_written(&self, level: usize, z: usize) -> bool {
+        let (Some(array), Some(geometry)) = (self.arrays.get(level), self.levels.get(level)) else {
+            return false;
+        };
+        let Ok(file) = array.chunk_shape(&[0; 3]) else { return false };
+        let side = |axis: usize| file.get(axis).map_or(1, |n| n.get() as usize);
+        let [_, ny, nx] = geometry.shape;
+        let mut corners =
+            (0..ny).step_by(side(1)).flat_map(|y| (0..nx).step_by(side(2)).map(move |x| [z, y, x]));
+        corners.all(|voxel| self.is_written(level, voxel))
+    }
+
+    /// Detector row of the first slice and rows from slice to slice, if recorded.
+    pub fn rows(&self) -> Option<(usize, usize)> {
+        let number = |name: &str| self.attributes.pointer(&format!("/beamrail/{name}"))?.as_u64();
+        Some((number("first_row")? as usize, number("row_step")?.max(1) as usize))
     }
 
     pub(super) fn read(&self, level: usize, region: [Range<usize>; 3]) -> Result<Voxels> {

@@ -1,0 +1,62 @@
+//! The page: one document for every volume, with its script and style beside it. The script reads the
+//! volume's id from the address.
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// What the page sends back with everything it changes, in the header `x-csrf-token`.
+///
+/// Whoever protects the viewer puts it into the request's extensions; without one the page sends none.
+#[derive(Debug, Clone)]
+pub struct CsrfToken(pub String);
+
+/// The content security policy that the page works under: nothing but this server, nothing inline.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Name, kind and content of what the page consists of. The build of `ui/` is committed, so that
+/// compiling needs no node.
+const ASSETS: [(&str, &str, &str); 2] = [
+    ("viewer.js", "text/javascript; charset=utf-8", include_str!("../../../ui/dist/viewer.js")),
+    ("viewer.css", "text/css; charset=utf-8", include_str!("../../../ui/dist/viewer.css")),
+];
+
+const PAGE: &str = include_str!("page.html");
+
+/// Escapes text for an attribute.
+fn attribute(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}
+
+/// The page of any volume; whether there is one the script finds out, and says so.
+pub(crate) async fn page(token: Option<Extension<CsrfToken>>) -> Response {
+    let token = token.map_or(String::new(), |Extension(CsrfToken(token))| attribute(&token));
+    let body = PAGE.replacen("{{csrf}}", &token, 1);
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body).into_response()
+}
+
+/// Script and style.
+pub(crate) async fn asset(Path(name): Path<String>, asked: HeaderMap) -> Response {
+    let Some((_, kind, content)) = ASSETS.iter().find(|(known, ..)| *known == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let etag = format!("\"{}\"", &blake3::hash(content.as_bytes()).to_hex()[..24]);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, value);
+    }
+    if asked.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes()) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, *content).into_response()
+}

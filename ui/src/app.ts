@@ -1,0 +1,479 @@
+// The viewer: holds the view, draws when something changed, and keeps the address in step.
+
+import { type Axis, type Vec3, type VolumeInfo, ServerError, info as describe, list, share, value, whenReachable } from "./api";
+import { isSoftware } from "./gl";
+import { Help } from "./help";
+import { type Stage, listen } from "./input";
+import { Marcher } from "./march";
+import { lengthText, numberText, profile } from "./measure";
+import { drawOverlay } from "./overlay";
+import { Panel } from "./panel";
+import { Source, type Pane, arrange } from "./panes";
+import { compose, save } from "./shot";
+import { SlicePainter } from "./slices";
+import type { Tile } from "./tiles";
+import { type Mark, type Tool, type View, WHOLE, extent, fit, fit3, fromFragment, initial, inside, plane, toFragment, voxelAt } from "./view";
+
+/** Milliseconds between questions about a volume that grows. */
+const GROWTH = 2000;
+
+export class App implements Stage {
+  view: View;
+  tool: Tool = "move";
+  pending: Mark | null = null;
+  panes: Pane[] = [];
+  readonly sources: Source[];
+  readonly marcher: Marcher;
+  frames = 0;
+  private readonly panel: Panel;
+  private readonly keys = new Help();
+  private readonly painter: SlicePainter;
+  private readonly budget: number;
+  private readonly stageBox = document.createElement("main");
+  private readonly canvas = document.createElement("canvas");
+  private readonly overlay = document.createElement("canvas");
+  private readonly readout = document.createElement("output");
+  private readonly banner = document.createElement("div");
+  private readonly foldButton = document.createElement("button");
+  private drawing = false;
+  private moved = 0;
+  private settle = 0;
+  private written = 0;
+  private over: { pane: Pane; x: number; y: number } | null = null;
+  private last: Pane | null = null;
+  private asked: AbortController | null = null;
+  private player = 0;
+
+  constructor(first: VolumeInfo) {
+    const gl = this.canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
+    if (!gl) throw new Error("this browser has no WebGL 2; try a current Firefox, Chrome or Safari with graphics switched on");
+    const software = isSoftware(gl);
+    // Graphics cards draw 64 million voxels with ease, a processor 6 million.
+    this.budget = software ? 6 << 20 : 64 << 20;
+    this.gl = gl;
+    this.painter = new SlicePainter(gl);
+    this.marcher = new Marcher(gl, software);
+    this.sources = [new Source(gl, first, this.budget, () => this.redraw())];
+    this.panel = new Panel({
+      change: (change) => this.change(change, true),
+      tool: (tool) => this.setTool(tool),
+      autoWindow: () => this.autoWindow(),
+      reset: () => this.reset(),
+      screenshot: () => this.screenshot(),
+      copyLink: () => this.copyLink(),
+      shareLink: () => void this.shareLink(),
+      compare: (id) => void this.compare(id),
+      clearMarks: () => this.change({ marks: [] }),
+      help: () => this.help(),
+    });
+    this.build();
+    this.view = fromFragment(location.hash, initial(first, this.stageBox.clientWidth, this.stageBox.clientHeight));
+    listen(this.canvas, this);
+    new ResizeObserver(() => this.resize()).observe(this.stageBox);
+    window.addEventListener("hashchange", () => {
+      if (`#${toFragment(this.view)}` === location.hash) return;
+      const { with: before } = this.view;
+      this.view = fromFragment(location.hash, this.view);
+      if (this.view.with !== before) void this.compare(this.view.with);
+      this.redraw();
+    });
+    this.canvas.addEventListener("webglcontextlost", (e) => {
+      e.preventDefault();
+      this.tell("the graphics context was lost; reload the page");
+    });
+    whenReachable((reached) => {
+      this.tell(reached ? null : "the server does not answer; trying again");
+      if (!reached) window.setTimeout(() => this.redraw(), GROWTH);
+    });
+    if (this.view.with !== null) void this.compare(this.view.with);
+    void this.offer();
+    window.setInterval(() => void this.watch(), GROWTH);
+    this.resize();
+  }
+
+  private readonly gl: WebGL2RenderingContext;
+
+  private build(): void {
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("aria-label", "Slices and volume; press ? for the keys");
+    this.overlay.className = "overlay";
+    this.readout.className = "readout";
+    this.readout.id = "readout";
+    this.banner.className = "banner";
+    this.banner.hidden = true;
+    this.banner.setAttribute("role", "alert");
+    Object.assign(this.foldButton, { type: "button", className: "fold", textContent: "controls", title: "Shows or folds the controls (h)" });
+    this.foldButton.addEventListener("click", () => this.fold());
+    this.stageBox.append(this.canvas, this.overlay, this.readout, this.banner, this.foldButton);
+    document.body.append(this.stageBox, this.panel.element, this.keys.element);
+    if (window.innerWidth < 700) document.body.classList.add("folded");
+  }
+
+  private get main(): VolumeInfo {
+    return this.sources[0]!.info;
+  }
+
+  private tell(text: string | null): void {
+    this.banner.hidden = text === null;
+    this.banner.textContent = text;
+  }
+
+  private async offer(): Promise<void> {
+    try {
+      this.panel.offer(await list(), this.main.id);
+    } catch (reason) {
+      this.panel.say(`the list of volumes is not there: ${String(reason)}`);
+    }
+    this.redraw();
+  }
+
+  /** Asks whether more rows have come. */
+  private async watch(): Promise<void> {
+    for (const source of this.sources) {
+      if (source.info.state !== "growing") continue;
+      try {
+        const now = await describe(source.info.id);
+        const before = source.info;
+        if (now.rows.done === before.rows.done && now.version === before.version) continue;
+        const untouched = this.view.lo === before.window.start && this.view.hi === before.window.end;
+        source.update(now);
+        if (source === this.sources[0] && untouched) [this.view.lo, this.view.hi] = [now.window.start, now.window.end];
+      } catch {
+        // The banner says that the server is away; the next question may be answered.
+        continue;
+      }
+      this.redraw();
+    }
+  }
+
+  private resize(): void {
+    const ratio = window.devicePixelRatio || 1;
+    const { clientWidth: w, clientHeight: h } = this.stageBox;
+    for (const canvas of [this.canvas, this.overlay]) {
+      canvas.width = Math.max(Math.round(w * ratio), 1);
+      canvas.height = Math.max(Math.round(h * ratio), 1);
+    }
+    this.redraw();
+  }
+
+  /** Draws once, before the next picture of the screen. */
+  redraw(): void {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => {
+      this.drawing = false;
+      this.draw();
+    });
+  }
+
+  private draw(): void {
+    const gl = this.gl;
+    if (gl.isContextLost()) return;
+    const ratio = window.devicePixelRatio || 1;
+    const { clientWidth: w, clientHeight: h } = this.stageBox;
+    const { view } = this;
+    const drawn = this.panes;
+    this.panes = arrange(this.sources, view.layout, w, h);
+    if (this.last) this.last = this.panes.find((p) => p.kind === this.last?.kind && p.source === this.last.source) ?? null;
+    drawn.forEach((pane, i) => this.panes[i] && (this.panes[i]!.drawn = pane.drawn));
+    const moving = performance.now() - this.moved < 180;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.disable(gl.SCISSOR_TEST);
+    gl.viewport(0, 0, this.canvas.width, this.canvas.height);
+    gl.clearColor(0.055, 0.06, 0.07, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    const wanted = new Set<Tile>();
+    this.panes.forEach((pane, i) => {
+      const { area } = pane;
+      if (area.w < 2 || area.h < 2) return;
+      if (pane.axis === null) {
+        pane.source.bricks.want(view);
+        const loaded = pane.source.bricks.shown;
+        if (loaded) this.marcher.draw(`${i}`, pane.source.info, loaded, area, view, ratio, moving);
+        return;
+      }
+      gl.viewport(area.x * ratio, this.canvas.height - (area.y + area.h) * ratio, area.w * ratio, area.h * ratio);
+      pane.drawn = this.painter.draw(pane.source.tiles, pane.axis, area, view, ratio, wanted);
+    });
+    for (const source of this.sources) source.tiles.only(wanted);
+    if (!moving) this.ahead(wanted);
+    const c = this.overlay.getContext("2d");
+    if (c) drawOverlay(c, this.panes, view, this.pending, ratio);
+    this.panel.show(this.main, view, this.tool);
+    this.writeReadout();
+    this.frames += 1;
+    if (moving) {
+      // Once more, finely, when the hand rests.
+      window.clearTimeout(this.settle);
+      this.settle = window.setTimeout(() => this.redraw(), 200);
+    }
+    if (performance.now() - this.written > 250) this.writeAddress();
+    else window.setTimeout(() => this.writeAddress(), 300);
+  }
+
+  /** Fetches the neighbours of a slice that is complete: most likely one of them comes next. */
+  private ahead(wanted: Set<Tile>): void {
+    for (const pane of this.panes) {
+      const { axis, drawn, source } = pane;
+      if (axis === null || drawn.index === null || drawn.ready < drawn.tiles || pane !== (this.last ?? this.panes[0])) continue;
+      const { u, v } = plane(axis);
+      const half = [(pane.area.w / 2) * this.view.zoom, (pane.area.h / 2) * this.view.zoom] as const;
+      const sight = { u0: this.view.mid[u] - half[0], u1: this.view.mid[u] + half[0], v0: this.view.mid[v] - half[1], v1: this.view.mid[v] + half[1] };
+      const n = source.info.levels[drawn.level]?.shape[axis] ?? 0;
+      for (const index of [drawn.index + 1, drawn.index - 1, drawn.index + 2]) {
+        if (index < 0 || index >= n) continue;
+        const tiles = source.tiles.cover(axis, drawn.level, index, sight);
+        tiles.forEach((t) => wanted.add(t));
+        source.tiles.want(tiles);
+      }
+    }
+  }
+
+  private writeAddress(): void {
+    this.written = performance.now();
+    const fragment = `#${toFragment(this.view)}`;
+    if (location.hash !== fragment) history.replaceState(null, "", fragment);
+  }
+
+  // What input and controls ask for.
+
+  change(change: Partial<View>, moving = false): void {
+    const next = { ...this.view, ...change };
+    if (!(next.lo < next.hi)) return;
+    const { from, to } = extent(this.main);
+    const size = Math.hypot(to[0] - from[0], to[1] - from[1], to[2] - from[2]);
+    const bound = (zoom: number): number => Math.min(Math.max(zoom, size * 1e-6), size / 20);
+    [next.zoom, next.zoom3] = [bound(next.zoom), bound(next.zoom3)];
+    next.mid = next.mid.map((m, i) => Math.min(Math.max(m, from[i]!), to[i]!)) as Vec3;
+    this.view = next;
+    if (moving) this.moved = performance.now();
+    this.redraw();
+  }
+
+  step(pane: Pane, by: number): void {
+    if (pane.axis === null) return;
+    const { axis } = pane;
+    const fine = pane.source.info.levels[0]!;
+    // In steps of what is shown: a coarse level has no slices between.
+    const scale = pane.source.info.levels[pane.drawn.level]?.scale[axis] ?? fine.scale[axis];
+    const stride = Math.max(Math.round(scale / fine.scale[axis]), 1);
+    const now = Math.round((this.view.at[axis] - fine.translation[axis]) / fine.scale[axis]);
+    const next = Math.min(Math.max(now + by * stride, 0), fine.shape[axis] - 1);
+    const at: Vec3 = [...this.view.at];
+    at[axis] = fine.translation[axis] + next * fine.scale[axis];
+    this.change({ at }, true);
+  }
+
+  pane(x: number, y: number): Pane | null {
+    return this.panes.find((pane) => pane.has(x, y)) ?? null;
+  }
+
+  active(): Pane | null {
+    return this.over?.pane ?? this.last ?? this.panes[0] ?? null;
+  }
+
+  point(pane: Pane | null, x: number, y: number): void {
+    this.over = pane && { pane, x, y };
+    if (pane) this.last = pane;
+    this.writeReadout();
+  }
+
+  setTool(tool: Tool): void {
+    this.tool = tool;
+    this.pending = null;
+    this.canvas.classList.toggle("aim", tool !== "move");
+    this.redraw();
+  }
+
+  finish(mark: Mark): void {
+    const marks = mark.tool === "profile" ? this.view.marks.filter((m) => m.tool !== "profile") : this.view.marks;
+    this.change({ marks: [...marks, mark] });
+    if (mark.tool === "profile") void this.plot(mark);
+  }
+
+  removeLast(): void {
+    this.change({ marks: this.view.marks.slice(0, -1) });
+  }
+
+  private async plot(mark: Mark): Promise<void> {
+    try {
+      const made = await profile(this.main, mark.axis, mark.points[0]!, mark.points[1]!, new AbortController().signal);
+      this.panel.showProfile(made, this.main);
+    } catch (reason) {
+      this.panel.say(`the profile cannot be read: ${reason instanceof Error ? reason.message : String(reason)}`);
+    }
+  }
+
+  autoWindow(): void {
+    const { start, end } = this.main.window;
+    this.change({ lo: start, hi: end });
+  }
+
+  reset(): void {
+    const pane = this.panes[0];
+    if (!pane) return;
+    const { from, to } = extent(this.main);
+    const zoom = this.panes.reduce((z, p) => (p.axis === null ? z : Math.max(z, fit(this.main, p.axis, p.area.w, p.area.h))), 0);
+    this.change({
+      mid: from.map((a, i) => (a + to[i]!) / 2) as Vec3,
+      zoom: zoom || this.view.zoom,
+      zoom3: fit3(this.main, pane.area.w, pane.area.h),
+      crop: [...WHOLE],
+    });
+  }
+
+  playing(on = !this.player): void {
+    window.clearInterval(this.player);
+    this.player = 0;
+    const pane = this.active();
+    if (!on || !pane || pane.axis === null) return;
+    const axis = pane.axis;
+    this.player = window.setInterval(() => {
+      const now = this.panes.find((p) => p.axis === axis);
+      // The next slice comes when this one is there.
+      if (!now || now.drawn.ready < now.drawn.tiles) return;
+      const before = this.view.at[axis];
+      this.step(now, 1);
+      if (this.view.at[axis] === before) this.playing(false);
+    }, 40);
+  }
+
+  help(): void {
+    this.keys.toggle();
+  }
+
+  fold(): void {
+    document.body.classList.toggle("folded");
+  }
+
+  screenshot(): void {
+    const made = this.picture();
+    made.toBlob((blob) => blob && save(blob, `${this.main.name}.png`), "image/png");
+  }
+
+  /** What is shown, with its scale and what it is. */
+  picture(): HTMLCanvasElement {
+    const { view } = this;
+    const names = this.sources.map((s) => s.info.name).join("  |  ");
+    const at = (["z", "y", "x"] as const).map((a, i) => `${a} ${lengthText(this.main, view.at[i]!)}`).join(", ");
+    const line = `${at} · window ${numberText(view.lo)} to ${numberText(view.hi)} ${this.main.unit ?? ""} · beamrail`;
+    return compose(this.canvas, this.overlay, [names, line]);
+  }
+
+  copyLink(): void {
+    this.writeAddress();
+    void this.copy(location.href, "the link to this view is copied");
+  }
+
+  private async shareLink(): Promise<void> {
+    try {
+      const { path, expires } = await share(this.main.id, 24);
+      const until = new Date(expires * 1000).toLocaleString();
+      await this.copy(new URL(path, location.href).href, `copied; read-only, for anybody who has it, until ${until}`);
+    } catch (reason) {
+      this.panel.say(reason instanceof ServerError ? reason.message : `no link: ${String(reason)}`);
+    }
+  }
+
+  /** Copies text; where the browser refuses (plain http), shows it to be copied by hand. */
+  private async copy(text: string, done: string): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text);
+      this.panel.say(done);
+    } catch {
+      window.prompt(`Copy this (${done.replace(/^.*copied;? ?/, "") || "link to this view"})`, text);
+    }
+  }
+
+  async compare(id: string | null): Promise<void> {
+    for (const source of this.sources.splice(1)) source.dispose();
+    this.view.with = id;
+    if (id !== null) {
+      try {
+        const other = await describe(id);
+        if (this.view.with === id) this.sources.push(new Source(this.gl, other, this.budget, () => this.redraw()));
+      } catch (reason) {
+        this.view.with = null;
+        this.panel.say(`${id} cannot be shown: ${reason instanceof Error ? reason.message : String(reason)}`);
+      }
+    }
+    this.redraw();
+  }
+
+  /** Voxel, position and value under the pointer. The value is that of the finest level. */
+  private writeReadout(): void {
+    const over = this.over;
+    const { view } = this;
+    const perPixel = `${lengthText(this.main, over?.pane.axis === null ? view.zoom3 : view.zoom)} per pixel`;
+    if (!over || over.pane.axis === null) {
+      this.readout.textContent = perPixel;
+      return;
+    }
+    const { info } = over.pane.source;
+    const position = over.pane.toPosition(over.x, over.y, view);
+    const voxel = voxelAt(info, position);
+    if (!inside(info, voxel)) {
+      this.readout.textContent = `outside · ${perPixel}`;
+      return;
+    }
+    const fine = info.levels[0]!;
+    const where = voxel.map((n, i) => fine.translation[i]! + n * fine.scale[i]!);
+    const text = (v: number | null): string => {
+      const says = v === null ? "not there yet" : Number.isNaN(v) ? "no number" : `${numberText(v)} ${info.unit ?? ""}`;
+      const units = where.map((p) => (info.length_unit === "um" ? p.toFixed(2) : p.toFixed(0))).join(", ");
+      const lengths = info.length_unit === "um" ? ` · ${units} µm` : "";
+      return `${says} · z ${voxel[0]}, y ${voxel[1]}, x ${voxel[2]}${lengths} · ${perPixel}`;
+    };
+    const { axis, drawn } = over.pane;
+    const { u, v } = plane(axis);
+    const shown = drawn.level === 0 && drawn.index === voxel[axis] ? over.pane.source.tiles.valueAt(axis, 0, drawn.index, voxel[u], voxel[v]) : null;
+    this.asked?.abort();
+    if (shown !== null && !Number.isNaN(shown)) {
+      this.readout.textContent = text(shown);
+      this.readout.dataset["value"] = String(shown);
+      this.readout.dataset["voxel"] = voxel.join();
+      return;
+    }
+    const asked = new AbortController();
+    this.asked = asked;
+    window.setTimeout(() => {
+      if (asked.signal.aborted) return;
+      value(info, voxel, asked.signal).then(
+        (found) => {
+          this.readout.textContent = text(found);
+          this.readout.dataset["value"] = String(found);
+          this.readout.dataset["voxel"] = voxel.join();
+        },
+        () => undefined,
+      );
+    }, 60);
+  }
+
+  /** The voxel of level `level` that a pane shows at a point of the page, for tests. */
+  shownAt(pane: number, x: number, y: number): { axis: Axis; level: number; index: number; column: number; line: number; value: number | null } | null {
+    const p = this.panes[pane];
+    if (!p || p.axis === null || p.drawn.index === null) return null;
+    const { u, v } = plane(p.axis);
+    const level = p.source.info.levels[p.drawn.level]!;
+    const position = p.toPosition(x, y, this.view);
+    const [column, line] = [u, v].map((a) => Math.round((position[a as Axis] - level.translation[a as Axis]) / level.scale[a as Axis])) as [number, number];
+    return { axis: p.axis, level: p.drawn.level, index: p.drawn.index, column, line, value: p.source.tiles.valueAt(p.axis, p.drawn.level, p.drawn.index, column, line) };
+  }
+
+  /** Grey of a point of the page as it was drawn, 0 to 255. */
+  greyAt(x: number, y: number): number[] {
+    const ratio = window.devicePixelRatio || 1;
+    const pixel = new Uint8Array(4);
+    this.gl.bindFramebuffer(this.gl.FRAMEBUFFER, null);
+    this.gl.readPixels(Math.floor(x * ratio), this.canvas.height - 1 - Math.floor(y * ratio), 1, 1, this.gl.RGBA, this.gl.UNSIGNED_BYTE, pixel);
+    return [...pixel];
+  }
+
+  /** Whether everything in sight is there, at the level that the zoom asks for. */
+  complete(): boolean {
+    return (
+      !this.drawing && this.frames > 0 && performance.now() - this.moved > 250 &&
+      this.panes.every((p) => (p.axis === null ? p.source.bricks.shown !== null && p.source.bricks.progress === null : p.drawn.ready === p.drawn.tiles))
+    );
+  }
+}
