@@ -1,5 +1,6 @@
 //! What happens to one pair of detector rows: sinograms, their filters, gridrec, filters on slices.
 
+use tomo::Aligned;
 use tomo::angular::{AngularFill, AngularFillWorkspace};
 use tomo::beam_hardening::Polynomial;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
@@ -34,8 +35,8 @@ pub struct Chain {
 
 /// Scratch of one thread.
 pub struct Workspace {
-    sinograms: [Vec<f32>; 2],
-    stitched: [Vec<f32>; 2],
+    sinograms: [Aligned; 2],
+    stitched: [Aligned; 2],
     filled: Option<([Vec<f32>; 2], AngularFillWorkspace)>,
     /// Images of rows that are computed only because their neighbour is wanted.
     spare: Vec<f32>,
@@ -112,11 +113,11 @@ impl Chain {
 
     /// Scratch for one thread.
     pub fn workspace(&self) -> Result<Workspace> {
-        let sinogram = || vec![0f32; self.projections * self.columns];
+        let sinogram = || Aligned::zeros(self.projections * self.columns);
         let wide = self.stitcher.as_ref().map_or(0, |stitcher| stitcher.shape().0 * self.width);
         Ok(Workspace {
             sinograms: [sinogram(), sinogram()],
-            stitched: [vec![0f32; wide], vec![0f32; wide]],
+            stitched: [Aligned::zeros(wide), Aligned::zeros(wide)],
             filled: self.fill.as_ref().map(|fill| {
                 let size = fill.filled() * self.width;
                 ([vec![0f32; size], vec![0f32; size]], fill.workspace())

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
+use tomo::Aligned;
 use tomo::normalize::{FlatGroup, FlatMethod, NormalizeOptions, Normalizer};
 use tomo::stripes::{
     FourierWavelet, FourierWaveletOptions, Smoothing, SmoothingOptions, Titarenko, TitarenkoOptions,
@@ -25,7 +26,7 @@ fn main() -> tomo::Result<()> {
     let dark = vec![100.0; rows * columns];
     let flat = |level: f32| (0..rows * columns).map(|i| level + (i % 97) as f32).collect::<Vec<f32>>();
     let flats = vec![FlatGroup::new(0.0, flat(30_000.0)), FlatGroup::new(angles as f64, flat(29_000.0))];
-    let mut sinograms = vec![vec![0.0f32; angles * columns]; rows];
+    let mut sinograms: Vec<Aligned> = (0..rows).map(|_| Aligned::zeros(angles * columns)).collect();
     for (name, method) in
         [("normalise, mean flat", FlatMethod::Mean), ("normalise, interpolated", FlatMethod::Interpolated)]
     {

@@ -9,8 +9,6 @@ use std::f64::consts::PI;
 
 use pulp::Simd;
 
-use crate::ln::fma;
-
 /// Taps are kept in a row of eight lanes; those beyond the kernel's width are zero.
 pub(crate) const LANES: usize = 8;
 /// Lanes of a row with each tap four times.
@@ -24,7 +22,7 @@ const SHIFTED: usize = WIDE + 4 * (PAIR - 1);
 const BITS: u32 = 6;
 const ENTRIES: usize = 1 << BITS;
 
-/// The taps at the middle of an entry, and by how much they change over it.
+/// The taps at the beginning of an entry, and by how much they change over 2^−24 of it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Entry<const N: usize> {
@@ -42,11 +40,10 @@ pub(crate) struct Kernel {
     wide: Box<[Entry<SHIFTED>; ENTRIES]>,
 }
 
-/// Entry of the table, and the distance from its middle in units of its width.
+/// Entry of the table, and the distance from its beginning in units of 2^−24 of its width.
 #[inline(always)]
 fn split(fraction: u32) -> (usize, f32) {
-    let rest = ((fraction << BITS) >> 8) as i32 as f32 * (1.0 / 16_777_216.0) - 0.5;
-    ((fraction >> (32 - BITS)) as usize, rest)
+    ((fraction >> (32 - BITS)) as usize, ((fraction << BITS) >> 8) as i32 as f32)
 }
 
 /// Modified Bessel function of order 0, by its power series (all terms positive, so no cancellation).
@@ -114,8 +111,8 @@ impl Kernel {
                 let at =
                     |x: f64| Self::value_with(width, beta, 0.5 - (i as f64 + x) / ENTRIES as f64 + shift);
                 let (start, middle, end) = (at(0.0), at(0.5), at(1.0));
-                entry.value[k] = (0.25 * (start + end) + 0.5 * middle) as f32;
-                entry.slope[k] = (end - start) as f32;
+                entry.value[k] = (0.5 * middle - 0.25 * (end - 3.0 * start)) as f32;
+                entry.slope[k] = ((end - start) / 16_777_216.0) as f32;
             }
         }
         let widened = |taps: [f32; LANES]| std::array::from_fn(|i| if i < 4 { 0.0 } else { taps[i / 4 - 1] });
@@ -133,11 +130,14 @@ impl Kernel {
     /// With x the sample's position less (width − 1)/2, the first of them is the whole number next to x, and `fraction`
     /// are the 32 binary digits after the point of x + 1/2.
     #[inline(always)]
-    pub(crate) fn weights<S: Simd>(&self, _: S, fraction: u32, weights: &mut [f32; LANES]) {
+    pub(crate) fn weights<S: Simd>(&self, simd: S, fraction: u32, weights: &mut [f32; LANES]) {
         let (entry, rest) = split(fraction);
-        let Entry { value, slope } = &self.table[entry];
-        let taps: [f32; LANES] = std::array::from_fn(|k| fma::<S>(rest, slope[k], value[k]));
-        *weights = taps;
+        let (Entry { value, slope }, rest) = (&self.table[entry], simd.splat_f32s(rest));
+        let (value, slope) = (S::as_simd_f32s(value).0, S::as_simd_f32s(slope).0);
+        for (weight, (value, slope)) in S::as_mut_simd_f32s(weights).0.iter_mut().zip(value.iter().zip(slope))
+        {
+            *weight = simd.mul_add_e_f32s(rest, *slope, *value);
+        }
     }
 
     /// The same, each of them four times, and with `shift` (0 or 1) zeros before the first.

@@ -44,10 +44,12 @@ pub mod stitch;
 pub mod stripes;
 pub mod tilt;
 
+mod aligned;
 mod flats;
 mod kernel;
 mod ln;
 mod normalize_line;
 mod resample;
 
+pub use aligned::Aligned;
 pub use error::{Error, Result};

@@ -2,20 +2,20 @@
 //!
 //! Only half of the plane is kept, rows u ≥ 0: a cell holds the value at its grid point and the one at the opposite
 //! point (2 × complex, 16 bytes). The half plane never exists as a whole. Its rows are made eight at a time, from the
-//! origin upwards, in a ring of sixteen rows that stays in the second-level cache: a sample belongs to the band of the
+//! origin upwards, in a belt of sixteen rows that stays in the second-level cache: a sample belongs to the band of the
 //! first row that its kernel touches and reaches at most into the next band. A finished band is handed on as sixteen
-//! rows of the plane (u and −u), and forgotten.
+//! rows of the plane (u and −u), and the next one takes its place.
 //!
 //! Every ray runs through the origin to both sides; what of its negative half reaches rows u ≥ 0 is spread as well, so
 //! no row needs a contribution from rows below 0.
 
-use bytemuck::cast_slice_mut;
+use bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Simd, WithSimd};
 use rustfft::num_complex::Complex32;
 
-use super::aligned::Aligned;
 use super::lines::Sample;
 use super::order::Order;
+use crate::aligned::Aligned;
 use crate::kernel::{LANES, PAIR};
 
 /// Rows of a band.
@@ -47,8 +47,14 @@ pub(crate) trait Rule {
     /// A sample this many rows before a row surely begins in it or before, one further behind surely after it or in it.
     fn reach(&self) -> f64;
 
-    /// The grid points and weights of sample `j` (negative: on the negative half axis) of a ray.
-    fn place<S: Simd>(&self, simd: S, ray: usize, j: i32, place: &mut Place);
+    /// Where one is on a ray.
+    type Walk;
+
+    /// At sample `j` (negative: on the negative half axis) of a ray.
+    fn walk(&self, ray: usize, j: i32) -> Self::Walk;
+
+    /// The grid points and weights of the sample one is at, then on to the next.
+    fn step<S: Simd>(&self, simd: S, ray: usize, walk: &mut Self::Walk, place: &mut Place);
 }
 
 /// Where a sample goes, and with which weights: eight in either direction, zero beyond the kernel.
@@ -82,18 +88,15 @@ pub(crate) struct Layout {
     core: usize,
     /// Cells of a row before v = 0.
     origin: usize,
-    /// Cells from row to row; not a multiple of a page, so that rows do not compete for the same cache lines.
-    stride: usize,
 }
 
 impl Layout {
     /// `length` is the distance of a ray's last sample from the origin in cells, `count` how many samples it has.
     pub(crate) fn new(grid: usize, length: f64, count: usize) -> Self {
         let origin = (length.ceil() as usize + LANES + 1).next_multiple_of(PAIR);
-        let stride = (2 * origin + 2 * LANES).next_multiple_of(256) + 12;
         let last = count.saturating_sub(1);
         let core = ((CORE / length * last as f64) as usize).min(last);
-        Self { grid, length, core, origin, stride }
+        Self { grid, length, core, origin }
     }
 
     /// The same without samples that are summed in f64.
@@ -120,13 +123,27 @@ impl Layout {
         Order::new(rule.rays(), self.rows().div_ceil(BAND), count, self.core, begin, end)
     }
 
-    /// Cells to either side of v = 0 that can be other than zero in row `u` and the rows above it.
+    /// Floats of the ring.
+    fn ring_len(&self) -> usize {
+        (self.origin + LANES) * 2 / PAIR * (RING * PAIR * 4)
+    }
+
+    /// Cells to either side of v = 0 that can be other than zero in row `u` and the rows above it; an odd number.
     fn extent(&self, u: usize) -> usize {
         let nearest = u.saturating_sub(LANES) as f64;
         let half = (self.length * self.length - nearest * nearest).max(0.0).sqrt();
-        (half.ceil() as usize + LANES).min(self.origin)
+        (half.ceil() as usize + LANES).min(self.origin - 1) | 1
     }
 }
+
+/// Two neighbouring cells of every row of the ring: (row, number). A sample touches four of these, one piece of memory.
+type Block = [[f32; 4 * PAIR]; RING];
+/// The same, (row, cell and its opposite).
+type Complexes = [[u64; 2 * PAIR]; RING];
+/// Blocks that a sample touches.
+const WINDOW: usize = LANES / PAIR;
+/// Blocks that are handed on row by row while they are in the first-level cache.
+const CHUNK: usize = 32;
 
 /// The ring of rows.
 pub(crate) struct Ring {
@@ -137,11 +154,11 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new(layout: &Layout) -> Self {
-        Self { cells: Aligned::zeros(RING * layout.stride * 4), core: vec![[0.0; 4]; RING * CORE_ROW] }
+        Self { cells: Aligned::zeros(layout.ring_len()), core: vec![[0.0; 4]; RING * CORE_ROW] }
     }
 
     pub(crate) fn bytes(layout: &Layout) -> usize {
-        Aligned::bytes(RING * layout.stride * 4) + RING * CORE_ROW * 32
+        Aligned::bytes(layout.ring_len()) + RING * CORE_ROW * 32
     }
 }
 
@@ -151,7 +168,7 @@ pub(crate) struct Gridding<'a, R> {
     pub(crate) rule: R,
     pub(crate) order: &'a Order,
     /// Those of all bands, and those of the core.
-    pub(crate) samples: &'a [Vec<Sample>; 2],
+    pub(crate) samples: [&'a [Sample]; 2],
 }
 
 /// One band to be made: row u in `plus`, row −u in `minus`, rows `stride` values apart.
@@ -198,20 +215,16 @@ impl<R: Rule> Gridding<'_, R> {
         minus: &mut [Complex32],
     ) {
         if band == 0 {
-            ring.cells.get_mut().fill(0.0);
+            ring.cells.fill(0.0);
             // Rows −8 to −1 are nobody's; what their samples spread into rows 0.. counts.
             self.spread_band(simd, ring, -1);
-            self.clear(ring, RING - BAND, 0);
+            move_up(ring.cells.cast_mut::<Complexes>());
             if R::CORE {
                 self.add_core(simd, ring);
             }
         }
         self.spread_band(simd, ring, band as i32);
-        let (grid, first) = (self.layout.grid, band * BAND);
-        let lines = plus.chunks_exact_mut(stride).zip(minus.chunks_exact_mut(stride));
-        for (k, (plus, minus)) in lines.take(BAND).enumerate() {
-            self.hand_on(ring, first + k, &mut plus[..grid], &mut minus[..grid]);
-        }
+        self.hand_on(ring, band * BAND, stride, plus, minus);
     }
 
     /// Spreads the samples of the core into rows 0 to RING.
@@ -220,11 +233,11 @@ impl<R: Rule> Gridding<'_, R> {
         ring.core.fill([0.0; 4]);
         let mut place = Place::default();
         for index in 0..self.rule.rays() {
-            let samples = self.order.core(&self.samples[1], index);
+            let samples = self.order.core(self.samples[1], index);
             let opposite =
                 samples.iter().enumerate().skip(1).map(|(j, [a, b, c, d])| (-(j as i32), [*c, *d, *a, *b]));
             for (j, value) in (0..).zip(samples.iter().copied()).chain(opposite) {
-                self.rule.place(simd, index, j, &mut place);
+                self.rule.step(simd, index, &mut self.rule.walk(index, j), &mut place);
                 let value = value.map(f64::from);
                 let column = place.column + RING as i32;
                 for (k, main) in place.main.into_iter().enumerate() {
@@ -240,121 +253,152 @@ impl<R: Rule> Gridding<'_, R> {
                 }
             }
         }
-        let rows = ring
-            .cells
-            .get_mut()
-            .chunks_exact_mut(4 * self.layout.stride)
-            .zip(ring.core.chunks_exact(CORE_ROW));
-        for (row, core) in rows {
-            // Small grids have rows shorter than the core's, which then ends in zeros.
-            let skip = RING.saturating_sub(self.layout.origin);
-            let row = row[4 * self.layout.origin.saturating_sub(RING)..].chunks_exact_mut(4);
-            for (cell, core) in row.zip(&core[skip..]) {
-                cell.iter_mut().zip(core).for_each(|(cell, core)| *cell += *core as f32);
+        // Small grids have rows shorter than the core's, which then ends in zeros.
+        let skip = RING.saturating_sub(self.layout.origin);
+        let first = self.layout.origin.saturating_sub(RING);
+        let blocks = ring.cells.cast_mut::<Block>();
+        for (row, core) in ring.core.chunks_exact(CORE_ROW).enumerate() {
+            for (core, at) in core[skip..].iter().zip(first..) {
+                let Some(block) = blocks.get_mut(at / PAIR) else { break };
+                let cell = block[row][at % PAIR * 4..].iter_mut();
+                cell.zip(core).for_each(|(cell, core)| *cell += *core as f32);
             }
-        }
-    }
-
-    /// Zeroes the band that begins in ring row `slot` and held rows from `u`.
-    fn clear(&self, ring: &mut Ring, slot: usize, u: usize) {
-        let extent = self.layout.extent(u) + LANES;
-        let origin = self.layout.origin;
-        let range = 4 * origin.saturating_sub(extent)..4 * (origin + extent).min(self.layout.stride);
-        for row in ring.cells.get_mut().chunks_exact_mut(4 * self.layout.stride).skip(slot).take(BAND) {
-            row[range.clone()].fill(0.0);
         }
     }
 
     /// Spreads all samples whose kernel begins in a row of this band.
     #[inline(always)]
     fn spread_band<S: Simd>(&self, simd: S, ring: &mut Ring, band: i32) {
-        let cells = ring.cells.get_mut();
+        let blocks = ring.cells.cast_mut::<Block>();
         match self.rule.width() {
-            5 => self.spread_width::<S, 5>(simd, cells, band),
-            6 => self.spread_width::<S, 6>(simd, cells, band),
-            _ => self.spread_width::<S, 7>(simd, cells, band),
+            5 => self.spread_width::<S, 5>(simd, blocks, band),
+            6 => self.spread_width::<S, 6>(simd, blocks, band),
+            _ => self.spread_width::<S, 7>(simd, blocks, band),
         }
     }
 
     #[inline(always)]
-    fn spread_width<S: Simd, const WIDTH: usize>(&self, simd: S, cells: &mut [f32], band: i32) {
-        let core = self.layout.core as u32;
+    fn spread_width<S: Simd, const WIDTH: usize>(&self, simd: S, blocks: &mut [Block], band: i32) {
+        let core = self.layout.core as i32;
+        let origin = self.layout.origin as i32;
         let first_row = band * BAND as i32;
-        let stride = 4 * self.layout.stride;
-        let mut lines = [0u32; RING];
-        for (k, line) in lines.iter_mut().enumerate() {
-            let slot = (first_row + k as i32).rem_euclid(RING as i32) as usize;
-            *line = (slot * stride + 4 * self.layout.origin) as u32;
-        }
         let mut place = Place::default();
-        for (ray, (first, samples)) in self.order.band(&self.samples[0], band).enumerate() {
-            for (j, sample) in (first..).zip(samples) {
-                if j.unsigned_abs() <= core {
-                    continue;
+        for (ray, (first, samples)) in self.order.band(self.samples[0], band).enumerate() {
+            // The core, from −`core` on, has been added already.
+            let near = (-core - first).clamp(0, samples.len() as i32);
+            let far = (core + 1 - first).clamp(near, samples.len() as i32);
+            for (j, samples) in [(first, &samples[..near as usize]), (first + far, &samples[far as usize..])]
+            {
+                let mut walk = self.rule.walk(ray, j);
+                for sample in samples {
+                    self.rule.step(simd, ray, &mut walk, &mut place);
+                    // A kernel begins in the band, or a row or two further where rounding decides.
+                    place.row = (place.row - first_row).clamp(0, (RING - WIDTH) as i32);
+                    let at = (origin + place.column) as usize / PAIR;
+                    let Some(window) = blocks.get_mut(at..).and_then(|blocks| blocks.first_chunk_mut())
+                    else {
+                        continue;
+                    };
+                    spread::<S, WIDTH>(simd, window, &place, sample);
                 }
-                self.rule.place(simd, ray, j, &mut place);
-                let Some(lines) = lines.get((place.row - first_row) as usize..) else { continue };
-                let Some(lines) = lines.first_chunk::<WIDTH>() else { continue };
-                spread::<S, WIDTH>(simd, cells, &place, lines, sample);
             }
         }
     }
 
-    /// Writes row u and its opposite as lines of the grid, in wrap-around order, frequencies beyond Nyquist folded back,
-    /// and leaves zeros in the ring.
+    /// Writes the rows from u on and their opposites as lines of the grid, `stride` values apart, in wrap-around order,
+    /// frequencies beyond Nyquist folded back, and makes way for the next.
     #[inline(always)]
-    fn hand_on(&self, ring: &mut Ring, u: usize, plus: &mut [Complex32], minus: &mut [Complex32]) {
-        let Layout { grid, origin, stride, .. } = *self.layout;
-        let row = &mut ring.cells.get_mut()[(u % RING) * 4 * stride..][..4 * stride];
+    fn hand_on(
+        &self,
+        ring: &mut Ring,
+        u: usize,
+        stride: usize,
+        plus: &mut [Complex32],
+        minus: &mut [Complex32],
+    ) {
+        let Layout { grid, origin, .. } = *self.layout;
         let extent = self.layout.extent(u);
+        // An odd number: cells v = 0 to `inner` are whole blocks, and so are v = −1 to −`inner` − 1.
         let inner = extent.min(grid / 2 - 1);
+        let (before, after) = ring.cells.cast_mut::<Complexes>().split_at_mut(origin / PAIR);
+        let near = inner.div_ceil(PAIR);
         {
-            let cells: &mut [[u64; 2]] = cast_slice_mut(row);
             let (plus, minus): (&mut [u64], &mut [u64]) = (cast_slice_mut(plus), cast_slice_mut(minus));
-            plus[inner + 1..grid - inner].fill(0);
-            minus[inner + 1..grid - inner].fill(0);
-            let (before, after) = cells[origin - inner..=origin + inner].split_at_mut(inner);
-            if let Some(middle) = after.first_mut() {
-                [plus[0], minus[0]] = std::mem::take(middle);
+            for first in (0..near).step_by(CHUNK) {
+                let last = (first + CHUNK).min(near);
+                let there = before.len() - last..before.len() - first;
+                for k in 0..BAND {
+                    // A line is longer than the grid: v = 0 comes last, too, where lines run backwards.
+                    let plus = plus[k * stride..][..grid].as_chunks_mut().0;
+                    let minus = minus[k * stride + 1..][..grid].as_chunks_mut().0;
+                    let half = grid / PAIR;
+                    copy(
+                        &after[first..last],
+                        k,
+                        &mut plus[first..last],
+                        &mut minus[half - last..half - first],
+                    );
+                    copy(
+                        &before[there.clone()],
+                        k,
+                        &mut plus[half - last..half - first],
+                        &mut minus[first..last],
+                    );
+                }
+                move_up(&mut after[first..last]);
+                move_up(&mut before[there]);
             }
-            take(&mut after[1..], &mut plus[1..=inner], &mut minus[grid - inner..]);
-            take(before, &mut plus[grid - inner..], &mut minus[1..=inner]);
         }
-        let cells: &mut [[Complex32; 2]] = cast_slice_mut(row);
-        for beyond in inner + 1..=extent {
-            for (cell, v) in [(origin + beyond, beyond), (origin - beyond, 2 * grid - beyond)] {
-                let [here, opposite] = std::mem::take(&mut cells[cell]);
-                plus[v % grid] += here;
-                minus[(2 * grid - v) % grid] += opposite;
+        for k in 0..BAND {
+            let (plus, minus) = (&mut plus[k * stride..][..=grid], &mut minus[k * stride..][..=grid]);
+            minus[0] = minus[grid];
+            plus[inner + 1..grid - inner - 1].fill(Complex32::default());
+            minus[inner + 2..grid - inner].fill(Complex32::default());
+            for beyond in inner + 1..=extent {
+                let there =
+                    (beyond > inner + 1).then(|| (&before[(origin - beyond) / PAIR], 2 * grid - beyond));
+                let here = Some((&after[beyond / PAIR], beyond));
+                for (block, v) in [here, there].into_iter().flatten() {
+                    let pair: &[[Complex32; 2]] = cast_slice(&block[k]);
+                    let [here, opposite] = pair[beyond % PAIR];
+                    plus[v % grid] += here;
+                    minus[(2 * grid - v) % grid] += opposite;
+                }
             }
         }
+        let last = extent / PAIR + 1;
+        move_up(&mut after[near..last]);
+        let there = before.len().saturating_sub(last)..before.len() - near;
+        move_up(&mut before[there]);
     }
 }
 
-/// Moves the first halves of cells to `plus`, the second ones in reverse order to `minus`.
+/// The next band takes the place of one that has been handed on.
 #[inline(always)]
-fn take(cells: &mut [[u64; 2]], plus: &mut [u64], minus: &mut [u64]) {
-    /// Cells that are cleared together, while they are in the first-level cache.
-    const CHUNK: usize = 64;
-    let chunks = cells.chunks_mut(CHUNK).zip(plus.chunks_mut(CHUNK)).zip(minus.rchunks_mut(CHUNK));
-    for ((cells, plus), minus) in chunks {
-        for (value, cell) in plus.iter_mut().zip(&*cells) {
-            *value = cell[0];
-        }
-        for (value, cell) in minus.iter_mut().rev().zip(&*cells) {
-            *value = cell[1];
-        }
-        cells.fill([0; 2]);
+fn move_up(blocks: &mut [Complexes]) {
+    for block in blocks {
+        let (band, next) = block.split_at_mut(BAND);
+        band.copy_from_slice(next);
+        next.fill([0; 2 * PAIR]);
     }
 }
 
-/// Adds a sample to the lines of cells that begin (with the cell v = 0) at `lines`.
+/// Copies row `k` of some blocks: the cells to `plus`, their opposites in reverse order to `minus`.
+#[inline(always)]
+fn copy(blocks: &[Complexes], k: usize, plus: &mut [[u64; 2]], minus: &mut [[u64; 2]]) {
+    for (block, (plus, minus)) in blocks.iter().zip(plus.iter_mut().zip(minus.iter_mut().rev())) {
+        let [a, b, c, d] = block[k % RING];
+        *plus = [a, c];
+        *minus = [d, b];
+    }
+}
+
+/// Adds a sample to the blocks that it touches.
 #[inline(always)]
 fn spread<S: Simd, const WIDTH: usize>(
     simd: S,
-    cells: &mut [f32],
+    window: &mut [Block; WINDOW],
     place: &Place,
-    lines: &[u32; WIDTH],
     sample: &Sample,
 ) {
     let mut value = [0.0; 16];
@@ -366,14 +410,14 @@ fn spread<S: Simd, const WIDTH: usize>(
     for (i, (strip, side)) in strip.iter_mut().zip(side).enumerate() {
         *strip = simd.mul_f32s(*side, value[i % value.len()]);
     }
-    for (line, weight) in lines.iter().zip(place.main) {
-        // 32 bits, so that one comparison tells whether the range is one.
-        let start = line.wrapping_add_signed(4 * place.column) as usize;
-        let Some(row) = cells.get_mut(start..start + STRIP) else { return };
-        let weight = simd.splat_f32s(weight);
-        let (row, _) = S::as_mut_simd_f32s(row);
-        for (cell, value) in row.iter_mut().zip(&*strip) {
-            *cell = simd.mul_add_e_f32s(weight, *value, *cell);
+    for (row, weight) in (place.row as usize..).zip(&place.main[..WIDTH]) {
+        let weight = simd.splat_f32s(*weight);
+        let strip = strip.chunks_exact(4 * PAIR / S::F32_LANES);
+        for (block, strip) in window.iter_mut().zip(strip) {
+            let (cells, _) = S::as_mut_simd_f32s(&mut block[row]);
+            for (cell, value) in cells.iter_mut().zip(strip) {
+                *cell = simd.mul_add_e_f32s(weight, *value, *cell);
+            }
         }
     }
 }

@@ -11,10 +11,11 @@ use rustfft::num_complex::Complex32;
 use super::bands::{Band, Gridding, Layout, Ring};
 use super::frame::Frame;
 use super::inverse::{Inverse, Source};
-use super::lines::{LineBuffers, Lines, Sample, quick_length};
+use super::lines::{LineBuffers, Lines, quick_length};
 use super::order::Order;
 use super::rays::{KernelRule, Ray};
 use super::{GridrecOptions, Tuning};
+use crate::aligned::Aligned;
 use crate::angles::angle_weights;
 use crate::kernel::Kernel;
 
@@ -38,8 +39,8 @@ pub(super) struct Plan {
 pub(super) struct Buffers {
     lines: LineBuffers,
     /// One ray's samples, then those of all, as [`Order`] has them.
-    line: Vec<Sample>,
-    samples: [Vec<Sample>; 2],
+    line: Aligned,
+    samples: [Aligned; 2],
     ring: Ring,
 }
 
@@ -72,7 +73,7 @@ impl Plan {
     pub(super) fn buffers(&self) -> Buffers {
         Buffers {
             lines: self.lines.buffers(),
-            line: vec![Sample::default(); self.order.line_len()],
+            line: Aligned::zeros(4 * self.order.line_len()),
             samples: self.order.buffers(),
             ring: Ring::new(&self.layout),
         }
@@ -80,7 +81,7 @@ impl Plan {
 
     pub(super) fn buffer_bytes(&self) -> usize {
         self.lines.buffer_bytes()
-            + self.order.line_len() * size_of::<Sample>()
+            + Aligned::bytes(4 * self.order.line_len())
             + self.order.buffer_bytes()
             + Ring::bytes(&self.layout)
     }
@@ -94,10 +95,12 @@ impl Plan {
     /// Filters both sinograms into samples on rays.
     #[inline(always)]
     pub(super) fn filter<S: Simd>(&self, simd: S, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
+        let line = buffers.line.cast_mut();
+        let [bands, core] = buffers.samples.each_mut().map(Aligned::cast_mut);
         for (at, (ray, (index, weight))) in self.rays.iter().zip(&self.projections).enumerate() {
             let rows = sinograms.map(|s| &s[index * self.columns..(index + 1) * self.columns]);
-            self.lines.run(simd, &mut buffers.lines, rows, *weight, ray.flip, &mut buffers.line);
-            self.order.put(&mut buffers.samples, at, &buffers.line);
+            self.lines.run(simd, &mut buffers.lines, rows, *weight, ray.flip, line);
+            self.order.put([&mut *bands, &mut *core], at, line);
         }
     }
 }
@@ -124,7 +127,12 @@ impl Source for Plane<'_> {
     ) {
         let Plan { layout, kernel, rays, order, .. } = self.plan;
         let Buffers { samples, ring, .. } = &mut *self.buffers;
-        let gridding = Gridding { layout, rule: KernelRule { rays, kernel }, order, samples };
+        let gridding = Gridding {
+            layout,
+            rule: KernelRule { rays, kernel },
+            order,
+            samples: samples.each_ref().map(Aligned::cast),
+        };
         Band { gridding, ring, band, stride, plus, minus }.run(simd);
     }
 }

@@ -14,6 +14,7 @@ use rustfft::{Fft, FftPlanner};
 
 use super::bands::BAND;
 use super::frame::Frame;
+use crate::aligned::Aligned;
 
 /// Image rows transformed together; 8 complex values of 8 bytes are one cache line.
 pub(crate) const BLOCK: usize = 8;
@@ -53,10 +54,10 @@ pub(crate) struct Inverse {
 /// Buffers of one thread.
 pub(crate) struct Buffers {
     /// Grid rows of a band and their opposites, or a block of grid columns.
-    lines: Vec<Complex32>,
+    lines: Aligned,
     /// Half-transformed plane: (block of y, grid row, y in the block).
-    half: Vec<Complex32>,
-    scratch: Vec<Complex32>,
+    half: Aligned,
+    scratch: Aligned,
 }
 
 impl Inverse {
@@ -83,14 +84,17 @@ impl Inverse {
 
     pub(crate) fn buffers(&self) -> Buffers {
         Buffers {
-            lines: vec![Complex32::default(); self.lines_len()],
-            half: vec![Complex32::default(); self.half_len()],
-            scratch: vec![Complex32::default(); self.fft.get_inplace_scratch_len()],
+            lines: Aligned::zeros(2 * self.lines_len()),
+            half: Aligned::zeros(2 * self.half_len()),
+            scratch: Aligned::zeros(2 * self.fft.get_inplace_scratch_len()),
         }
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        (self.lines_len() + self.half_len() + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
+        [self.lines_len(), self.half_len(), self.fft.get_inplace_scratch_len()]
+            .map(|values| Aligned::bytes(2 * values))
+            .into_iter()
+            .sum()
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
@@ -109,21 +113,23 @@ impl Inverse {
     ) {
         let (grid, rows) = (self.grid, source.rows());
         let nyquist = grid / 2;
+        let Buffers { lines: all, half, scratch } = buffers;
+        let (all, half, scratch) = (all.cast_mut::<Complex32>(), half.cast_mut(), scratch.cast_mut());
         for band in 0..rows.max(nyquist + 1).div_ceil(BAND) {
-            let (plus, minus) = buffers.lines.split_at_mut(BAND * self.stride);
+            let (plus, minus) = all.split_at_mut(BAND * self.stride);
             let here = band * BAND..((band + 1) * BAND).min(rows.max(nyquist + 1));
             source.band(simd, band, self.stride, plus, minus);
             for (sign, lines) in [(false, plus), (true, minus)] {
                 let lines = &mut lines[..here.len() * self.stride];
                 for line in lines.chunks_exact_mut(self.stride) {
-                    self.fft.process_with_scratch(&mut line[..grid], &mut buffers.scratch);
+                    self.fft.process_with_scratch(&mut line[..grid], scratch);
                 }
-                self.scatter(here.clone(), sign, lines, &mut buffers.half);
+                self.scatter(here.clone(), sign, lines, half);
             }
         }
         let [first, second] = images;
-        for (block, half) in buffers.half.chunks_exact(BLOCK * grid).enumerate() {
-            let lines = &mut buffers.lines[..BLOCK * self.stride];
+        for (block, half) in half.chunks_exact(BLOCK * grid).enumerate() {
+            let lines = &mut all[..BLOCK * self.stride];
             gather(half, lines, self.stride);
             for (k, line) in lines.chunks_exact_mut(self.stride).enumerate() {
                 let y = (self.first + block as isize) * BLOCK as isize + k as isize;
@@ -134,7 +140,7 @@ impl Inverse {
                 }
                 let row = row as usize;
                 let line = &mut line[..grid];
-                self.fft.process_with_scratch(line, &mut buffers.scratch);
+                self.fft.process_with_scratch(line, scratch);
                 let targets = [&mut first[row * size..][..size], &mut second[row * size..][..size]];
                 self.output(row, line, targets);
             }

@@ -14,6 +14,7 @@ use rustfft::{Fft, FftPlanner};
 
 use super::wrap::{NODES, Stretch, response};
 use super::{GridrecOptions, Padding};
+use crate::aligned::Aligned;
 
 /// One frequency of two slices: their combined spectrum at +j (re, im) and at −j (re, im).
 pub(crate) type Sample = [f32; 4];
@@ -33,7 +34,7 @@ pub(crate) struct Lines {
     /// Filter, amplitude and shift to the rotation axis; j = 0..=length/2.
     phase: Vec<Complex32>,
     /// Share of each column in each moment.
-    shares: Vec<[f32; NODES]>,
+    shares: Vec<Share>,
     /// What the plain and the alternating moments add.
     corrections: Vec<Correction>,
     /// What a unit end value adds to each frequency when it continues to the left, and to the right.
@@ -41,11 +42,21 @@ pub(crate) struct Lines {
     count: usize,
 }
 
-/// What moments add to the frequencies from `first`: (block, node, part, frequency in the block).
+/// What moments add to the frequencies from `first`, by blocks of these.
 struct Correction {
     first: usize,
-    factors: Vec<[[[f32; BLOCK]; 2]; NODES]>,
+    factors: Vec<Factors>,
 }
+
+/// (node, part, frequency in the block).
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Factors([[[f32; BLOCK]; 2]; NODES]);
+
+/// Share of a column in each moment.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Share([f32; NODES]);
 
 impl Correction {
     fn new(first: usize, amplitude: f64, spectra: &[Vec<Complex64>]) -> Self {
@@ -55,12 +66,12 @@ impl Correction {
                 let value = |k: usize, j: usize| {
                     spectra[k].get(block * BLOCK + j).map_or(Complex64::default(), |v| v * amplitude)
                 };
-                std::array::from_fn(|k| {
+                Factors(std::array::from_fn(|k| {
                     [
                         std::array::from_fn(|j| value(k, j).re as f32),
                         std::array::from_fn(|j| value(k, j).im as f32),
                     ]
-                })
+                }))
             })
             .collect();
         Self { first, factors }
@@ -75,7 +86,7 @@ impl Correction {
             let mut total = [[[0.0f32; BLOCK]; 2]; 2];
             for lane in 0..BLOCK / S::F32_LANES {
                 let mut sum = [[simd.splat_f32s(0.0); 2]; 2];
-                for (k, factor) in factors.iter().enumerate() {
+                for (k, factor) in factors.0.iter().enumerate() {
                     for part in 0..2 {
                         let factor = S::as_simd_f32s(&factor[part]).0[lane];
                         for slice in 0..2 {
@@ -100,14 +111,14 @@ impl Correction {
 
 /// Moments of even and odd columns of both slices: (parity, slice, node).
 #[inline(always)]
-fn moments<S: Simd>(simd: S, line: &[Complex32], shares: &[[f32; NODES]]) -> [[[f32; NODES]; 2]; 2] {
+fn moments<S: Simd>(simd: S, line: &[Complex32], shares: &[Share]) -> [[[f32; NODES]; 2]; 2] {
     let mut moments = [[[0.0f32; NODES]; 2]; 2];
     for lane in 0..NODES / S::F32_LANES {
         let mut sum = [[simd.splat_f32s(0.0); 2]; 2];
         let even_and_odd = line.chunks(2).zip(shares.chunks(2));
         for (values, shares) in even_and_odd {
             for (parity, (value, shares)) in values.iter().zip(shares).enumerate() {
-                let share = S::as_simd_f32s(shares).0[lane];
+                let share = S::as_simd_f32s(&shares.0).0[lane];
                 let [a, b] = &mut sum[parity];
                 *a = simd.mul_add_e_f32s(simd.splat_f32s(value.re), share, *a);
                 *b = simd.mul_add_e_f32s(simd.splat_f32s(value.im), share, *b);
@@ -122,10 +133,10 @@ fn moments<S: Simd>(simd: S, line: &[Complex32], shares: &[[f32; NODES]]) -> [[[
 
 /// Buffers of one thread.
 pub(crate) struct LineBuffers {
-    line: Vec<Complex32>,
-    scratch: Vec<Complex32>,
+    line: Aligned,
+    scratch: Aligned,
     /// What is added to each frequency, at +j and −j.
-    sums: Vec<[Complex32; 2]>,
+    sums: Aligned,
 }
 
 /// The next multiple of 64 (and of little else) whose transforms are quick: a power of two times 8 to 14.
@@ -179,7 +190,7 @@ impl Lines {
             })
             .collect();
         let forward = FftPlanner::new().plan_fft_inverse(length);
-        let shares = stretch.shares();
+        let shares = stretch.shares().into_iter().map(Share).collect();
         Self { columns, length, forward, phase, shares, corrections, edges, count }
     }
 
@@ -199,14 +210,15 @@ impl Lines {
 
     pub(crate) fn buffers(&self) -> LineBuffers {
         LineBuffers {
-            line: vec![Complex32::default(); self.length],
-            scratch: vec![Complex32::default(); self.forward.get_inplace_scratch_len()],
-            sums: vec![[Complex32::default(); 2]; self.sums_len()],
+            line: Aligned::zeros(2 * self.length),
+            scratch: Aligned::zeros(2 * self.forward.get_inplace_scratch_len()),
+            sums: Aligned::zeros(4 * self.sums_len()),
         }
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        (self.length + self.forward.get_inplace_scratch_len() + 2 * self.sums_len()) * size_of::<Complex32>()
+        let floats = [2 * self.length, 2 * self.forward.get_inplace_scratch_len(), 4 * self.sums_len()];
+        floats.map(Aligned::bytes).into_iter().sum()
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
@@ -226,6 +238,7 @@ impl Lines {
         samples: &mut [Sample],
     ) {
         let LineBuffers { line, scratch, sums } = buffers;
+        let (line, scratch, sums) = (line.cast_mut::<Complex32>(), scratch.cast_mut(), sums.cast_mut());
         let (n, length) = (self.columns, self.length);
         for (value, (a, b)) in line.iter_mut().zip(rows[0].iter().zip(rows[1])) {
             *value = Complex32::new(a * weight, b * weight);
@@ -234,7 +247,7 @@ impl Lines {
         self.put_right(simd, line, sums);
         self.forward.process_with_scratch(line, scratch);
 
-        for (j, (sample, [plus, minus])) in samples.iter_mut().zip(sums).enumerate() {
+        for (j, (sample, [plus, minus])) in samples.iter_mut().zip(&*sums).enumerate() {
             let (mut plus, mut minus) = (*plus, *minus);
             if let Some(phase) = self.phase.get(j) {
                 plus += line[j] * phase;

@@ -4,7 +4,6 @@
 //! two at a time, as the real and imaginary part of one complex reconstruction; a pair is computed by one thread, and its
 //! bits depend on nothing but its own input.
 
-mod aligned;
 mod bands;
 mod exact;
 mod frame;

@@ -4,6 +4,7 @@
 //! another page of memory; stored band by band, and by ray within a band, gridding reads all samples in one stream.
 
 use super::lines::Sample;
+use crate::aligned::Aligned;
 
 /// Samples are copied this many at a time. What is written beyond the end of a handful belongs to the next ray, which
 /// comes later, or to the gap behind the band.
@@ -51,12 +52,18 @@ impl Order {
     }
 
     /// Room for the samples of all bands, and of the core (ray, frequency).
-    pub(crate) fn buffers(&self) -> [Vec<Sample>; 2] {
-        [vec![Sample::default(); self.total], vec![Sample::default(); self.rays * (self.core + 1)]]
+    pub(crate) fn buffers(&self) -> [Aligned; 2] {
+        self.lens().map(Aligned::zeros)
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        (self.total + self.rays * (self.core + 1)) * size_of::<Sample>()
+        self.lens().map(Aligned::bytes).into_iter().sum()
+    }
+
+    /// Floats of either.
+    fn lens(&self) -> [usize; 2] {
+        [self.total, self.rays * (self.core + 1)]
+            .map(|samples| samples * (size_of::<Sample>() / size_of::<f32>()))
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
@@ -70,8 +77,7 @@ impl Order {
 
     /// Stores the samples of one ray; rays come in turn.
     #[inline(always)]
-    pub(crate) fn put(&self, samples: &mut [Vec<Sample>; 2], ray: usize, line: &[Sample]) {
-        let [bands, core] = samples;
+    pub(crate) fn put(&self, [bands, core]: [&mut [Sample]; 2], ray: usize, line: &[Sample]) {
         core[ray * (self.core + 1)..][..=self.core].copy_from_slice(&line[..=self.core]);
         let firsts = self.firsts.chunks_exact(self.rays);
         let lasts = self.firsts[self.rays..].chunks_exact(self.rays);

@@ -46,7 +46,15 @@ pub(crate) struct KernelRule<'a> {
     pub(crate) kernel: &'a Kernel,
 }
 
+/// Position of a sample's first cell, and from sample to sample.
+pub(crate) struct Walk {
+    at: [i64; 2],
+    steps: [i64; 2],
+}
+
 impl Rule for KernelRule<'_> {
+    type Walk = Walk;
+
     const CORE: bool = true;
 
     #[inline(always)]
@@ -70,9 +78,16 @@ impl Rule for KernelRule<'_> {
     }
 
     #[inline(always)]
-    fn place<S: Simd>(&self, simd: S, ray: usize, j: i32, place: &mut Place) {
+    fn walk(&self, ray: usize, j: i32) -> Walk {
+        let Ray { steps, .. } = self.rays[ray];
         let shift = (2 - self.kernel.width() as i64) << (PLACES - 1);
-        let [u, v] = self.rays[ray].steps.map(|step| i64::from(j) * step + shift);
+        Walk { at: steps.map(|step| i64::from(j) * step + shift), steps }
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(&self, simd: S, _: usize, walk: &mut Walk, place: &mut Place) {
+        let [u, v] = walk.at;
+        walk.at = [u + walk.steps[0], v + walk.steps[1]];
         self.kernel.weights(simd, u as u32, &mut place.main);
         place.row = (u >> PLACES) as i32;
         let column = (v >> PLACES) as i32;

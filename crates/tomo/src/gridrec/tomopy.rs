@@ -24,6 +24,7 @@ use super::inverse::Source;
 use super::lines::Sample;
 use super::order::Order;
 use super::{GridrecOptions, Padding};
+use crate::aligned::Aligned;
 use crate::kernel::LANES;
 
 const C: f64 = 7.0;
@@ -117,11 +118,11 @@ impl Direction {
 
 /// Buffers of one thread.
 pub(super) struct Buffers {
-    line: Vec<Complex32>,
-    scratch: Vec<Complex32>,
+    line: Aligned,
+    scratch: Aligned,
     /// One projection's samples, then those of all, as [`Order`] has them.
-    samples: Vec<Sample>,
-    ordered: [Vec<Sample>; 2],
+    samples: Aligned,
+    ordered: [Aligned; 2],
     ring: Ring,
 }
 
@@ -161,17 +162,18 @@ impl Plan {
 
     pub(super) fn buffers(&self) -> Buffers {
         Buffers {
-            line: vec![Complex32::default(); self.grid],
-            scratch: vec![Complex32::default(); self.fft.get_inplace_scratch_len()],
-            samples: vec![Sample::default(); self.order.line_len()],
+            line: Aligned::zeros(2 * self.grid),
+            scratch: Aligned::zeros(2 * self.fft.get_inplace_scratch_len()),
+            samples: Aligned::zeros(4 * self.order.line_len()),
             ordered: self.order.buffers(),
             ring: Ring::new(&self.layout),
         }
     }
 
     pub(super) fn buffer_bytes(&self) -> usize {
-        (self.grid + self.fft.get_inplace_scratch_len()) * size_of::<Complex32>()
-            + self.order.line_len() * size_of::<Sample>()
+        Aligned::bytes(2 * self.grid)
+            + Aligned::bytes(2 * self.fft.get_inplace_scratch_len())
+            + Aligned::bytes(4 * self.order.line_len())
             + self.order.buffer_bytes()
             + Ring::bytes(&self.layout)
     }
@@ -190,6 +192,9 @@ impl Plan {
     pub(super) fn filter(&self, buffers: &mut Buffers, sinograms: [&[f32]; 2]) {
         let (n, grid) = (self.columns, self.grid);
         let Buffers { line, scratch, samples, ordered, .. } = buffers;
+        let (line, scratch) = (line.cast_mut::<Complex32>(), scratch.cast_mut());
+        let samples = samples.cast_mut::<Sample>();
+        let [bands, core] = ordered.each_mut().map(Aligned::cast_mut);
         for (at, direction) in self.directions.iter().enumerate() {
             let rows = sinograms.map(|s| &s[direction.projection * n..(direction.projection + 1) * n]);
             line.fill(Complex32::default());
@@ -211,7 +216,7 @@ impl Plan {
                     [plus.re, plus.im, minus.re, minus.im]
                 };
             }
-            self.order.put(ordered, at, samples);
+            self.order.put([&mut *bands, &mut *core], at, samples);
         }
     }
 }
@@ -239,7 +244,7 @@ impl Source for Plane<'_> {
         let Plan { layout, order, grid, table, directions, .. } = self.plan;
         let Buffers { ordered: samples, ring, .. } = &mut *self.buffers;
         let rule = TableRule { grid: *grid, table, directions };
-        let gridding = Gridding { layout, rule, order, samples };
+        let gridding = Gridding { layout, rule, order, samples: samples.each_ref().map(Aligned::cast) };
         Band { gridding, ring, band, stride, plus, minus }.run(simd);
     }
 }
@@ -271,6 +276,8 @@ impl TableRule<'_> {
 }
 
 impl Rule for TableRule<'_> {
+    type Walk = i32;
+
     const CORE: bool = false;
 
     #[inline(always)]
@@ -294,7 +301,14 @@ impl Rule for TableRule<'_> {
     }
 
     #[inline(always)]
-    fn place<S: Simd>(&self, _: S, ray: usize, j: i32, place: &mut Place) {
+    fn walk(&self, _: usize, j: i32) -> i32 {
+        j
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(&self, _: S, ray: usize, walk: &mut i32, place: &mut Place) {
+        let j = *walk;
+        *walk += 1;
         let direction = &self.directions[ray];
         let mirror = direction.flip() != (j < 0);
         let (at, middle) = (j.unsigned_abs() as f32, (self.grid / 2) as f32);

@@ -14,6 +14,7 @@
 use super::fw_transform::Remove;
 use super::kernels::{BLOCK, STRIP, round_up};
 use super::wavelet::{Wavelet, reflect};
+use crate::aligned::Aligned;
 use crate::error::{Error, Result, check_len};
 use pulp::Arch;
 
@@ -83,15 +84,15 @@ pub struct FourierWavelet {
 pub struct FourierWaveletWorkspace {
     pub(super) made_for: Vec<[usize; 4]>,
     /// Approximations of every level, then corrections of every level.
-    pub(super) images: Vec<Vec<f32>>,
-    pub(super) coefficients: Vec<Vec<f32>>,
-    pub(super) detail: Vec<f32>,
-    pub(super) folded: [Vec<f32>; 2],
-    pub(super) wide: Vec<f32>,
-    pub(super) strip: Vec<f32>,
-    pub(super) line: Vec<f32>,
-    pub(super) even: Vec<f32>,
-    pub(super) odd: Vec<f32>,
+    pub(super) images: Vec<Aligned>,
+    pub(super) coefficients: Vec<Aligned>,
+    pub(super) detail: Aligned,
+    pub(super) folded: [Aligned; 2],
+    pub(super) wide: Aligned,
+    pub(super) strip: Aligned,
+    pub(super) line: Aligned,
+    pub(super) even: Aligned,
+    pub(super) odd: Aligned,
 }
 
 impl FourierWavelet {
@@ -139,17 +140,17 @@ impl FourierWavelet {
 
     /// Buffers for one thread.
     pub fn workspace(&self) -> FourierWaveletWorkspace {
-        let most = |f: &dyn Fn(&Level) -> usize| vec![0.0f32; self.levels.iter().map(f).max().unwrap_or(0)];
+        let most = |f: &dyn Fn(&Level) -> usize| Aligned::zeros(self.levels.iter().map(f).max().unwrap_or(0));
         let margin = self.analysis.len();
         let half = |l: &Level| (l.rows / 2 + 1) * STRIP;
         let split = |l: &Level| round_up(l.columns, SPARE) + 2 * margin + SPARE;
         FourierWaveletWorkspace {
             made_for: self.levels.iter().map(Level::size).collect(),
-            images: self.levels.iter().map(|l| vec![0.0; l.rows * l.stride]).collect(),
+            images: self.levels.iter().map(|l| Aligned::zeros(l.rows * l.stride)).collect(),
             coefficients: self
                 .levels
                 .iter()
-                .map(|l| vec![0.0; 2 * round_up(l.frequencies, BLOCK) * l.coefficient_stride])
+                .map(|l| Aligned::zeros(2 * round_up(l.frequencies, BLOCK) * l.coefficient_stride))
                 .collect(),
             detail: most(&|l| round_up(l.columns, STRIP) * l.rows),
             folded: [most(&half), most(&half)],

@@ -53,17 +53,17 @@ fn analyse<S: Simd>(
     let level = &plan.levels[n];
     let (before, after) = workspace.images.split_at_mut(n);
     let (source, source_stride) = match before.last() {
-        Some(image) => (image.as_slice(), plan.levels[n - 1].stride),
+        Some(image) => (&image[..], plan.levels[n - 1].stride),
         None => (sinogram, plan.columns),
     };
     let margin = plan.analysis.len();
-    let detail = workspace.detail.as_mut_slice();
+    let detail = &mut workspace.detail[..];
     let mut first = 0;
     for (row, image) in after[0].chunks_exact_mut(level.stride).enumerate() {
         let terms = &level.terms[first..level.term_ends[row]];
         first = level.term_ends[row];
         combine_rows(simd, source, source_stride, level.columns_in, terms, &mut workspace.line);
-        let (even, odd) = (workspace.even.as_mut_slice(), workspace.odd.as_mut_slice());
+        let (even, odd) = (&mut workspace.even[..], &mut workspace.odd[..]);
         split_even_odd(&workspace.line, level.columns_in, margin, even, odd);
         let place = (row, level.rows);
         analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, image, detail, place);
@@ -146,7 +146,7 @@ fn synthesise<S: Simd>(
         }
     }
     let (before, after) = workspace.images.split_at_mut(n);
-    let coarser = (n + 1 < plan.levels.len()).then_some(after[0].as_slice());
+    let coarser = (n + 1 < plan.levels.len()).then(|| &after[0][..]);
     let strip = &mut workspace.strip[..level.rows * WIDE];
     for column in (0..level.columns_in).step_by(WIDE) {
         match coarser {
