@@ -286,7 +286,7 @@ fn the_flow_of_the_beamline() {
         let source = "def f(path):\n    open(path, 'w').write('rec')\n    return {'rc': 0}\n".to_owned();
         let function = Function { name: "f".to_owned(), source, description: None, dialect: Dialect::Text };
         let function = compute.register(&function).await.unwrap();
-        let wanted = ReconstructionFlow { transfer_out: true, data_access: vec![MAPPED.to_owned()] };
+        let wanted = ReconstructionFlow { data_access: vec![MAPPED.to_owned()] };
         let flow = flows.create(&wanted.document("Reconstruction flow")).await.unwrap();
         flows.update(&flow.id, &wanted.document("Renamed")).await.unwrap();
         assert_eq!(flows.get(&flow.id).await.unwrap().title, "Renamed");
@@ -313,7 +313,10 @@ fn the_flow_of_the_beamline() {
         assert_eq!(get(site, "mapped/rec"), b"rec");
         let log = flows.log(&good.run_id).await.unwrap();
         assert_eq!(log.last().unwrap().code, "FlowSucceeded");
+        assert_eq!(good.returned(), Some(json!({"rc": 0})));
         assert_eq!(flows.runs(&flow.id).await.unwrap().len(), 1);
+        assert_eq!(flows.tagged(&flow.id, "scan", 9).await.unwrap().map(|run| run.run_id), Some(good.run_id));
+        assert_eq!(flows.tagged(&flow.id, "another", 9).await.unwrap(), None);
         flows.delete(&flow.id).await.unwrap();
     });
 }
@@ -353,7 +356,7 @@ fn every_fault_at_every_call() {
         };
         let endpoint = &site.standin().endpoint();
         let job = &compute.submit(endpoint, &submission).await.unwrap().tasks[known][0].clone();
-        let wanted = ReconstructionFlow { transfer_out: false, data_access: Vec::new() };
+        let wanted = ReconstructionFlow::default();
         let flow = &flows.create(&wanted.document("A flow")).await.unwrap().id;
         let body = &json!({"input": {"compute": {"endpoint": endpoint, "function": known, "kwargs": {}}}});
         let scope = || wanted.scope(flow).unwrap();

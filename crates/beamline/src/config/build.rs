@@ -56,12 +56,13 @@ impl Config {
 
     /// The way to Globus, with credentials from the environment once they are needed.
     pub fn link(&self) -> Link {
-        let source = || globus::Settings::from_env(|name| std::env::var(name).ok());
+        let environment = self.environment.clone();
+        let source = move || globus::Settings::from_env(|name| environment.get(name));
         let link = Link::new(self.state.join("globus"), source);
         // The first site that both Globus and this host see: small files pass through it.
         let exchange = self.sites.iter().find_map(|(name, site)| {
             let (local, collection) = (site.local.as_ref()?, site.more.get("collection")?);
-            let collection = expand(collection, variable).ok()?;
+            let collection = expand(collection, |name| self.environment.get(name)).ok()?;
             Some(Exchange::new(collection, site.root.to_string_lossy(), LocalStorage::new(name, local)))
         });
         match exchange {
@@ -80,7 +81,7 @@ impl Config {
                 }
                 (SiteKind::Globus, _) => {
                     let collection = site.more.get("collection").map(String::as_str).unwrap_or_default();
-                    let collection = match expand(collection, variable) {
+                    let collection = match expand(collection, |name| self.environment.get(name)) {
                         Ok(collection) => collection,
                         Err(missing) => return Arc::new(unset(name, site.kind.name(), &missing)),
                     };
@@ -108,7 +109,9 @@ impl Config {
         site: &Arc<dyn Storage>,
     ) -> Result<GlobusCompute, String> {
         let Some(one) = self.facilities.get(name) else { return Err(name.to_owned()) };
-        let text = |key: &str| one.more.get(key).map(|text| expand(text, variable)).transpose();
+        let text = |key: &str| {
+            one.more.get(key).map(|text| expand(text, |name| self.environment.get(name))).transpose()
+        };
         let root = self.sites.get(&one.site).map(|site| site.root.clone()).unwrap_or_default();
         // What the endpoint's template asks for, by the names that the set-up prints.
         let mut config = Map::new();
@@ -124,6 +127,7 @@ impl Config {
         let settings = GlobusEndpoint {
             endpoint: text("endpoint")?.unwrap_or_default(),
             function: text("function")?,
+            flow: text("flow")?,
             config,
             walltime: Some(duration(one.walltime).as_secs_f64()),
             poll: one.poll.map_or(REMOTE_POLL, duration),
@@ -230,11 +234,6 @@ impl Config {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::path::absolute(folder.join(&recipe)).map_or(recipe, |path| path.display().to_string())
     }
-}
-
-/// A variable of the environment; an empty one counts as not set.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 fn unset(name: &str, kind: &'static str, missing: &str) -> Absent {

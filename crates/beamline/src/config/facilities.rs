@@ -33,6 +33,12 @@ pub(super) fn facility(
     if kind == Some(FacilityKind::GlobusCompute) && !section.has("endpoint") {
         problems.at(section.at, section.key("endpoint"), "is missing; give the endpoint's UUID");
     }
+    let template =
+        kind == Some(FacilityKind::GlobusCompute) && section.flag("template", problems).unwrap_or(false);
+    if template && more.contains_key("flow") {
+        let why = "cannot be sent through a flow, whose action passes the function's arguments alone; take one of the two out";
+        problems.at(section.at, section.key("template"), why);
+    }
     let memory = section.text("memory", problems);
     if let Some((at, text)) = &memory
         && !is_size(text)
@@ -51,8 +57,7 @@ pub(super) fn facility(
         walltime: section.parsed("walltime", problems).unwrap_or(Age::hours(12)),
         queue_limit: section.parsed("queue_limit", problems).unwrap_or(Age::hours(24)),
         poll: section.parsed("poll", problems),
-        template: kind == Some(FacilityKind::GlobusCompute)
-            && section.flag("template", problems).unwrap_or(false),
+        template,
         more,
     };
     section.finish(problems);

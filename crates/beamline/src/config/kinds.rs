@@ -70,7 +70,9 @@ impl FacilityKind {
             Self::Pbs => &["host", "account", "queue", "filesystems", "nodes"],
             Self::Sfapi => &["machine", "account", "qos", "constraint", "nodes"],
             Self::Iri => &["api", "resource", "account", "queue", "nodes"],
-            Self::GlobusCompute => &["endpoint", "function", "account", "queue", "nodes", "filesystems"],
+            Self::GlobusCompute => {
+                &["endpoint", "function", "flow", "account", "queue", "nodes", "filesystems"]
+            }
         }
     }
 

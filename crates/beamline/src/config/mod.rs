@@ -2,12 +2,13 @@
 //!
 //! A file is read as a whole: every mistake is reported, each with its line, an unknown key with the one that
 //! was probably meant. There are no secrets in it; a key that looks like one is refused with the name of the
-//! environment variable to use. `${NAME}` stands for an environment variable in `endpoint`, `collection` and
-//! `function`, and is looked up when the place is used, so that the rest works without it.
+//! environment variable to use. `${NAME}` stands for an environment variable in `endpoint`, `collection`,
+//! `function` and `flow`, and is looked up when the place is used, so that the rest works without it.
 
 mod absent;
 mod build;
 mod deploy;
+mod environment;
 mod error;
 mod facilities;
 mod find;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use custody::{Age, ExportPolicy, Keep, Level, RelPath, Rule};
 
 pub use deploy::parameter;
+pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use find::{FILE_NAME, find, places};
 pub use flows::FLOWS;
@@ -55,6 +57,8 @@ pub struct Config {
     pub schedules: BTreeMap<String, Schedule>,
     /// `[web]`.
     pub web: Web,
+    /// What `${NAME}` and credentials are looked up in; not from the file.
+    pub environment: Environment,
 }
 
 /// Who it is.

@@ -266,7 +266,7 @@ impl<'t, 'i> Section<'t, 'i> {
 }
 
 /// The keys in which `${NAME}` stands for an environment variable.
-const EXPANDED: [&str; 3] = ["endpoint", "collection", "function"];
+const EXPANDED: [&str; 4] = ["endpoint", "collection", "function", "flow"];
 
 /// The path, unless it climbs.
 pub(super) fn path(text: &str) -> Option<&Path> {

@@ -110,6 +110,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
         custody,
         schedules: schedules.into_iter().filter_map(|(name, one)| Some((name, one?))).collect(),
         web,
+        environment: super::Environment::default(),
     };
     // What custody alone knows to be wrong.
     if let Err(error) = config.policy().check() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use beamline::config::{Config, Site};
 use custody::{RelPath, SeenKind};
 use globus::compute::{Dialect, RUNNER_NAME};
+use globus::flows::ReconstructionFlow;
 use globus::transfer::{DeleteDocument, Notify};
 use sites::{GlobusStorage, Link, Storage};
 
@@ -259,7 +260,32 @@ impl Globe {
             },
             Err(error) => return looks.bad("function", Verdict::Fault, error.to_string(), action(&error)),
         }
+        if let Some(flow) = compute.flow()
+            && !self.flow(name, flow, looks)
+        {
+            return;
+        }
         self.worker(config, one, &compute, looks);
+    }
+
+    /// Whether the flow is there and does what this version expects of it.
+    fn flow(&self, facility: &str, id: &str, looks: &mut Looks<'_>) -> bool {
+        let Ok(client) = self.link.client() else { return false };
+        let what = format!("operator: beamrail globus setup {facility} --flow");
+        match self.runtime.block_on(client.flows().get(id)) {
+            Ok(flow) if ReconstructionFlow::default().is_like(&flow) => {
+                looks.ok("flow", format!("{} ({id})", flow.title));
+                true
+            }
+            Ok(flow) => {
+                looks.bad("flow", Verdict::Fault, format!("{} ({id}) does something else", flow.title), what);
+                false
+            }
+            Err(error) => {
+                looks.bad("flow", Verdict::Fault, error.to_string(), what);
+                false
+            }
+        }
     }
 
     /// Asks a worker for its Python, for the beamrail there, and whether it sees the site's root.

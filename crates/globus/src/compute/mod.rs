@@ -17,7 +17,7 @@ use crate::scope::Scope;
 
 pub use pack::{Dialect, arguments, function, pack, result, unpack};
 pub use runner::{RUNNER_NAME, RUNNER_SOURCE, Ran, RunnerSpec, RunnerStatus};
-pub use task::{Phase, TaskDetails, TaskInfo};
+pub use task::{Phase, TaskDetails, TaskInfo, is_loss};
 pub use template::EndpointTemplate;
 
 /// How results are to come back, by the name of the SDK's class.

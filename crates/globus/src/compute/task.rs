@@ -112,9 +112,14 @@ impl TaskInfo {
 
     /// Whether the worker, its node or the endpoint went away: the program may have run, or still run.
     pub fn is_lost(&self) -> bool {
-        let lost = ["WorkerLost", "ManagerLost", "EndpointInterchange", "TASK_TTL", "EngineShutdown"];
-        self.failure().is_some_and(|text| lost.iter().any(|word| text.contains(word)))
+        self.failure().is_some_and(|text| is_loss(&text))
     }
+}
+
+/// Whether a failure's text says that the worker, its node or the endpoint went away.
+pub fn is_loss(text: &str) -> bool {
+    let lost = ["WorkerLost", "ManagerLost", "EndpointInterchange", "TASK_TTL", "EngineShutdown"];
+    lost.iter().any(|word| text.contains(word))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The flow that the beamline's set-up asks for: reconstruct by Compute, then bring the results home by Transfer.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::FlowDocument;
+use super::{Flow, FlowDocument};
 use crate::error::Result;
 use crate::scope::Scope;
 
@@ -10,61 +10,71 @@ use crate::scope::Scope;
 pub const COMPUTE_ACTION: &str = "https://compute.actions.globus.org/fxap";
 /// The action that transfers.
 pub const TRANSFER_ACTION: &str = "https://actions.globus.org/transfer/transfer";
+/// The state that reconstructs.
+pub(super) const RECONSTRUCT: &str = "Reconstruct";
 /// Seconds that an action may take before the flow gives it up.
 const WAIT: u64 = 86_400;
 
-/// A flow of one reconstruction, and where its results go.
+/// A flow of one reconstruction, after which a transfer of the results follows where a run asks for one.
+///
+/// Whether it follows is the run's choice and not the definition's, because a client without a subscription may
+/// keep one flow only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReconstructionFlow {
-    /// Whether a transfer of the results follows.
-    pub transfer_out: bool,
     /// Mapped collections whose data the transfer needs.
     pub data_access: Vec<String>,
 }
 
 impl ReconstructionFlow {
-    /// The flow's states. A run is given `endpoint`, `function` and `kwargs`; and for the transfer `source`,
-    /// `destination` (`id` each) and `items`.
+    /// The flow's states. A run is given `compute` with `endpoint`, `function` and `kwargs`; and, where results are
+    /// to go on, `transfer` with `source`, `destination` (`id` each), `items` and `label`.
     pub fn definition(&self) -> Value {
-        let mut compute = json!({
-            "Comment": "Reconstruct at the facility",
-            "Type": "Action",
-            "ActionUrl": COMPUTE_ACTION,
-            "Parameters": {
-                "endpoint.$": "$.input.compute.endpoint",
-                "function.$": "$.input.compute.function",
-                "kwargs.$": "$.input.compute.kwargs",
-            },
-            "ResultPath": "$.Reconstruct",
-            "WaitTime": WAIT,
-        });
-        let mut states = Map::new();
-        if let Value::Object(compute) = &mut compute {
-            match self.transfer_out {
-                true => drop(compute.insert("Next".into(), json!("TransferOut"))),
-                false => drop(compute.insert("End".into(), json!(true))),
-            }
-        }
-        states.insert("Reconstruct".into(), compute);
-        if self.transfer_out {
-            let transfer = json!({
-                "Comment": "Bring the results home",
-                "Type": "Action",
-                "ActionUrl": TRANSFER_ACTION,
-                "Parameters": {
-                    "source_endpoint.$": "$.input.transfer.source.id",
-                    "destination_endpoint.$": "$.input.transfer.destination.id",
-                    "DATA.$": "$.input.transfer.items",
-                    "label.$": "$.input.transfer.label",
-                    "verify_checksum": true,
+        json!({
+            "Comment": "beamrail reconstruction",
+            "StartAt": RECONSTRUCT,
+            "States": {
+                RECONSTRUCT: {
+                    "Comment": "Reconstruct at the facility",
+                    "Type": "Action",
+                    "ActionUrl": COMPUTE_ACTION,
+                    "Parameters": {
+                        "endpoint.$": "$.input.compute.endpoint",
+                        "function.$": "$.input.compute.function",
+                        "kwargs.$": "$.input.compute.kwargs",
+                    },
+                    "ResultPath": "$.Reconstruct",
+                    "WaitTime": WAIT,
+                    "Next": "WhereTo",
                 },
-                "ResultPath": "$.TransferOut",
-                "WaitTime": WAIT,
-                "End": true,
-            });
-            states.insert("TransferOut".into(), transfer);
-        }
-        json!({ "Comment": "beamrail reconstruction", "StartAt": "Reconstruct", "States": states })
+                "WhereTo": {
+                    "Comment": "Whether the run asks for a transfer",
+                    "Type": "Choice",
+                    "Choices": [{ "Variable": "$.input.transfer", "IsPresent": true, "Next": "TransferOut" }],
+                    "Default": "Done",
+                },
+                "TransferOut": {
+                    "Comment": "Bring the results home",
+                    "Type": "Action",
+                    "ActionUrl": TRANSFER_ACTION,
+                    "Parameters": {
+                        "source_endpoint.$": "$.input.transfer.source.id",
+                        "destination_endpoint.$": "$.input.transfer.destination.id",
+                        "DATA.$": "$.input.transfer.items",
+                        "label.$": "$.input.transfer.label",
+                        "verify_checksum": true,
+                    },
+                    "ResultPath": "$.TransferOut",
+                    "WaitTime": WAIT,
+                    "End": true,
+                },
+                "Done": { "Type": "Pass", "End": true },
+            },
+        })
+    }
+
+    /// What a run of the reconstruction alone is given.
+    pub fn input(endpoint: &str, function: &str, kwargs: &Value) -> Value {
+        json!({ "input": { "compute": { "endpoint": endpoint, "function": function, "kwargs": kwargs } } })
     }
 
     /// What a run is given, as a JSON schema.
@@ -86,22 +96,22 @@ impl ReconstructionFlow {
             },
             "additionalProperties": false,
         });
-        let mut parts = json!({ "compute": compute });
-        let mut required = vec!["compute"];
-        if let (true, Value::Object(parts)) = (self.transfer_out, &mut parts) {
-            parts.insert("transfer".into(), transfer);
-            required.push("transfer");
-        }
+        let parts = json!({ "compute": compute, "transfer": transfer });
         json!({
             "type": "object",
             "required": ["input"],
             "properties": {
                 "input": {
-                    "type": "object", "required": required, "properties": parts, "additionalProperties": false,
+                    "type": "object", "required": ["compute"], "properties": parts, "additionalProperties": false,
                 },
             },
             "additionalProperties": false,
         })
+    }
+
+    /// Whether a flow of the service says all that this one says; what the service adds of its own does no harm.
+    pub fn is_like(&self, flow: &Flow) -> bool {
+        says(&flow.definition, &self.definition())
     }
 
     /// The flow, to be created or changed.
@@ -127,34 +137,67 @@ impl ReconstructionFlow {
     }
 }
 
+/// Whether everything in `wanted` is in `found`.
+fn says(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| found.get(key).is_some_and(|found| says(found, wanted)))
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| says(found, wanted))
+        }
+        _ => found == wanted,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_state_leads_on_or_ends() {
-        for transfer_out in [false, true] {
-            let flow = ReconstructionFlow { transfer_out, data_access: Vec::new() };
-            let definition = flow.definition();
-            let states = definition["States"].as_object().unwrap();
-            let mut at = definition["StartAt"].as_str().unwrap();
-            let mut seen = 1;
-            while let Some(next) = states[at].get("Next").and_then(Value::as_str) {
-                at = next;
-                seen += 1;
-            }
-            assert_eq!(states[at]["End"], json!(true));
-            assert_eq!(seen, states.len());
-            assert_eq!(
-                flow.input_schema()["properties"]["input"]["required"].as_array().unwrap().len(),
-                seen
+    fn every_state_is_reached_and_leads_on_or_ends() {
+        let flow = ReconstructionFlow::default();
+        let definition = flow.definition();
+        let states = definition["States"].as_object().unwrap();
+        let (mut seen, mut next) = (Vec::new(), vec![definition["StartAt"].as_str().unwrap()]);
+        while let Some(at) = next.pop() {
+            let state = &states[at];
+            seen.push(at);
+            let mut on: Vec<&str> =
+                [&state["Next"], &state["Default"]].into_iter().filter_map(Value::as_str).collect();
+            on.extend(
+                state["Choices"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|choice| choice["Next"].as_str()),
             );
+            assert_ne!(on.is_empty(), state["End"] != json!(true), "{at}");
+            next.extend(on);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, ["Done", "Reconstruct", "TransferOut", "WhereTo"]);
+        let input = ReconstructionFlow::input("e", "f", &json!({}));
+        let schema = &flow.input_schema()["properties"]["input"];
+        for key in schema["required"].as_array().unwrap() {
+            assert!(input["input"].get(key.as_str().unwrap()).is_some(), "{key}");
         }
     }
 
     #[test]
+    fn a_flow_that_says_more_is_like_and_one_that_says_else_is_not() {
+        let wanted = ReconstructionFlow::default().definition();
+        let mut found = wanted.clone();
+        found["States"]["Reconstruct"]["ExceptionOnActionFailure"] = json!(true);
+        assert!(says(&found, &wanted));
+        found["States"]["Reconstruct"]["ActionUrl"] = json!("https://example.org/");
+        assert!(!says(&found, &wanted));
+        assert!(!says(&json!({}), &wanted));
+    }
+
+    #[test]
     fn data_access_is_below_transfer_below_the_flow() {
-        let flow = ReconstructionFlow { transfer_out: true, data_access: vec!["c1".into()] };
+        let flow = ReconstructionFlow { data_access: vec!["c1".into()] };
         let scope = flow.scope("a-b").unwrap().to_string();
         assert_eq!(
             scope,

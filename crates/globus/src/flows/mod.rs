@@ -211,14 +211,25 @@ pub struct LogEntry {
 }
 
 impl FlowRun {
-    /// Why it failed, in one line.
+    /// Why it failed or waits, in one line.
     pub fn why(&self) -> String {
-        let text = |key: &str| self.details.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (code, description) = (text("code"), text("description"));
-        match (code.is_empty(), description.is_empty()) {
-            (true, true) => String::from(self.status.clone()),
-            _ => format!("{code}: {description}"),
-        }
+        let text = |at: &str| self.details.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let said = [text("/code"), text("/description"), text("/details/cause")];
+        let said: Vec<&str> = said.into_iter().filter(|one| !one.is_empty()).collect();
+        if said.is_empty() { String::from(self.status.clone()) } else { said.join(": ") }
+    }
+
+    /// Whether somebody ended it.
+    pub fn is_cancelled(&self) -> bool {
+        let code = self.details.pointer("/code").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        self.status == RunStatus::Ended || code.contains("cancel")
+    }
+
+    /// What the function of a [`ReconstructionFlow`] returned, once the run has succeeded.
+    pub fn returned(&self) -> Option<Value> {
+        let action = self.details.get("output")?.get(definition::RECONSTRUCT)?.get("details")?;
+        let found = action.pointer("/results/0/output").or_else(|| action.pointer("/result/0"));
+        found.or_else(|| action.get("result")).cloned()
     }
 }
 
@@ -309,6 +320,35 @@ impl Flows<'_> {
         }
         let call = Call::get(Service::Flows, &["runs"], self.scope("run_status")?);
         Ok(self.inner.call(&call.query("filter_flow_id", flow)).await?.parse::<Runs>()?.runs)
+    }
+
+    /// The run of a flow that has this tag, among the newest `pages` pages of its runs.
+    ///
+    /// # Errors
+    /// See [`crate::Error`].
+    pub async fn tagged(&self, flow: &str, tag: &str, pages: usize) -> Result<Option<FlowRun>> {
+        #[derive(Deserialize)]
+        struct Runs {
+            runs: Vec<FlowRun>,
+            #[serde(default)]
+            has_next_page: bool,
+            marker: Option<String>,
+        }
+        let mut marker = None::<String>;
+        for _ in 0..pages {
+            let call = Call::get(Service::Flows, &["runs"], self.scope("run_status")?);
+            let call = call.query("filter_flow_id", flow);
+            let call = if let Some(marker) = &marker { call.query("marker", marker) } else { call };
+            let page: Runs = self.inner.call(&call).await?.parse()?;
+            if let Some(found) = page.runs.into_iter().find(|run| run.tags.iter().any(|one| one == tag)) {
+                return Ok(Some(found));
+            }
+            match page.marker.filter(|next| page.has_next_page && marker.as_ref() != Some(next)) {
+                Some(next) => marker = Some(next),
+                None => break,
+            }
+        }
+        Ok(None)
     }
 
     /// A run's whole log, oldest first.

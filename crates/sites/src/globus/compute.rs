@@ -1,6 +1,6 @@
 //! Facilities behind Globus Compute.
 //!
-//! A job is one task that runs the registered runner function, which starts the program with its job folder. Which
+//! A job is one task, or one run of a Globus flow (`flow.rs`), that runs the registered runner function, which starts the program with its job folder. Which
 //! task that is follows from endpoint, folder and attempt: tasks are submitted into a group whose number is made
 //! from these, so that a caller that crashed, or lost the answer, finds its task in the group. Should a task be
 //! submitted twice all the same, the folder's lock lets one of the two run.
@@ -12,19 +12,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use custody::RelPath;
-use globus::compute::{Dialect, Function, Phase, RUNNER_SOURCE, Ran, RunnerSpec, Submission, TaskInfo};
-use serde::{Deserialize, Serialize};
+use globus::compute::{Dialect, Phase, RunnerSpec};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use uuid::Uuid;
 
-use super::{Link, notes};
+use super::Link;
+use super::call::Told;
 use crate::compute::{Compute, JobHandle, JobSpec, JobState, JobStatus};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
-/// How often a lost submission is looked for.
-const LOOKS: u32 = 5;
 /// How often the job folder is read through a collection; directly, each time.
 const PROGRESS: Duration = Duration::from_secs(120);
 /// A line of progress is at the end of a file that is not larger.
@@ -39,6 +36,8 @@ pub struct GlobusEndpoint {
     pub endpoint: String,
     /// The runner function's UUID, if it was registered beforehand.
     pub function: Option<String>,
+    /// The Globus flow that runs the function, if it does not go to the endpoint directly.
+    pub flow: Option<String>,
     /// What the endpoint's template asks for: account, queue, nodes.
     pub config: Map<String, Value>,
     /// Seconds that a job may run.
@@ -50,19 +49,13 @@ pub struct GlobusEndpoint {
 /// An endpoint of Globus Compute as a facility.
 pub struct GlobusCompute {
     facility: String,
-    link: Arc<Link>,
-    settings: GlobusEndpoint,
-    site: Arc<dyn Storage>,
-    site_root: PathBuf,
+    pub(super) link: Arc<Link>,
+    pub(super) settings: GlobusEndpoint,
+    pub(super) site: Arc<dyn Storage>,
+    pub(super) site_root: PathBuf,
     /// The last progress of each job, and when it was read.
     progress: Mutex<HashMap<PathBuf, (Instant, Option<Value>)>>,
-    dialect: Mutex<Option<Dialect>>,
-}
-
-/// The runner function as it was registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct RegisteredRunner {
-    function: String,
+    pub(super) dialect: Mutex<Option<Dialect>>,
 }
 
 impl GlobusCompute {
@@ -79,19 +72,6 @@ impl GlobusCompute {
         Self { facility, link, settings, site, site_root, progress, dialect }
     }
 
-    /// The group of one attempt's task.
-    fn group(&self, dir: &Path, attempt: u32) -> String {
-        let name = format!("beamrail/{}/{}/{attempt}", self.settings.endpoint, dir.display());
-        Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
-    }
-
-    /// The task of one attempt, if it was submitted.
-    async fn task_of(&self, dir: &Path, attempt: u32) -> Result<Option<String>> {
-        let group = self.link.client()?.compute().task_group(&self.group(dir, attempt)).await?;
-        // More than one was submitted twice; the folder's lock lets one run, and both tell the same.
-        Ok(group.and_then(|group| group.tasks.into_iter().next()).map(|task| task.id))
-    }
-
     fn handle(&self, dir: &Path, attempt: u32, task: Option<String>) -> JobHandle {
         JobHandle {
             job_dir: dir.to_path_buf(),
@@ -104,88 +84,12 @@ impl GlobusCompute {
         }
     }
 
-    /// How the endpoint's workers want to be spoken to.
-    async fn dialect(&self) -> Result<Dialect> {
-        let mut known = self.dialect.lock().await;
-        if let Some(dialect) = *known {
-            return Ok(dialect);
-        }
-        let endpoint = self.link.client()?.compute().endpoint(&self.settings.endpoint).await;
-        let dialect = match endpoint {
-            Ok(endpoint) => Dialect::of(endpoint.endpoint_version.as_deref()),
-            // Whoever may submit need not be allowed to look.
-            Err(error) if error.is_denied() || error.is_not_found() => Dialect::default(),
-            Err(error) => return Err(error.into()),
-        };
-        *known = Some(dialect);
-        Ok(dialect)
-    }
-
-    /// The runner function: the configured one, the one that was registered before, or a new one.
-    pub async fn function(&self) -> Result<String> {
-        let dialect = self.dialect().await?;
-        if let Some(function) = &self.settings.function {
-            return Ok(function.clone());
-        }
-        let client = self.link.client()?;
-        // Another source, another service or another client is another function.
-        let (service, who) = (&client.settings().compute, &client.settings().credentials.id);
-        let key = format!("{service} {who} {} {RUNNER_SOURCE}", dialect.identifier());
-        let file = notes::file(self.link.notes(), "function", &key);
-        if let Some(RegisteredRunner { function }) = notes::read(file.clone()).await? {
-            return Ok(function);
-        }
-        let function = client.compute().register(&Function::runner(dialect)).await?;
-        notes::write(file, &RegisteredRunner { function: function.clone() }).await?;
-        Ok(function)
-    }
-
-    /// Submits one call of the runner into a group; returns the task.
-    async fn submit(&self, spec: &RunnerSpec, group: String) -> Result<String> {
-        let client = self.link.client()?;
-        let function = self.function().await?;
-        let mut submission = Submission {
-            function: function.clone(),
-            tasks: vec![spec.arguments()],
-            task_group: Some(group.clone()),
-            user_endpoint_config: self.settings.config.clone(),
-            resource_specification: Map::new(),
-            dialect: self.dialect().await?,
-        };
-        let compute = client.compute();
-        let submitted = match compute.submit(&self.settings.endpoint, &submission).await {
-            Ok(submitted) => submitted,
-            Err(error @ globus::Error::Uncertain { .. }) => {
-                for look in 0..LOOKS {
-                    if look > 0 {
-                        tokio::time::sleep(client.settings().retry.wait(look, None)).await;
-                    }
-                    let found = compute.task_group(&group).await?;
-                    if let Some(task) = found.and_then(|found| found.tasks.into_iter().next()) {
-                        return Ok(task.id);
-                    }
-                }
-                return Err(error.into());
-            }
-            // A service that does not let us choose the group: then the folder's lock is what there is.
-            Err(error)
-                if error.api().is_some_and(|api| api.message.to_lowercase().contains("task group")) =>
-            {
-                submission.task_group = None;
-                compute.submit(&self.settings.endpoint, &submission).await?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let task = submitted.tasks.get(&function).and_then(|tasks| tasks.first()).cloned();
-        task.ok_or_else(|| self.wrong(&spec.job_dir, "the service took it and names no task", true))
-    }
-
-    fn wrong(&self, job: &str, reason: &str, retry: bool) -> Error {
+    pub(super) fn wrong(&self, job: &str, reason: &str, retry: bool) -> Error {
         Error::Job { job: job.to_owned(), reason: format!("{reason} (facility {})", self.facility), retry }
     }
 
     /// A path of the facility as the site knows it.
-    fn relative(&self, path: &Path) -> Option<RelPath> {
+    pub(super) fn relative(&self, path: &Path) -> Option<RelPath> {
         RelPath::new(path.strip_prefix(&self.site_root).ok()?.to_str()?).ok()
     }
 
@@ -213,14 +117,23 @@ impl GlobusCompute {
         value
     }
 
-    /// What an ended task says of its job.
-    fn over(&self, handle: &JobHandle, info: &TaskInfo) -> Result<JobState> {
-        if let Some(failure) = info.failure() {
-            let lost = if info.is_lost() { "the worker or its node was lost. " } else { "" };
-            return Ok(JobState::Died { log: format!("{lost}{failure}") });
+    /// Ends what waits at the service: Compute cannot do that, Flows can.
+    async fn end_call(&self, handle: &JobHandle) -> Result<()> {
+        match (&handle.task, &self.settings.flow) {
+            (Some(run), Some(_)) => self.end_run(run).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// What an ended call says of its job.
+    fn over(&self, handle: &JobHandle, told: Told) -> Result<JobState> {
+        if let Some(failure) = told.failure {
+            let lost = if told.lost { "the worker or its node was lost. " } else { "" };
+            let ended = if told.cancelled { "it was cancelled at Globus. " } else { "" };
+            return Ok(JobState::Died { log: format!("{lost}{ended}{failure}") });
         }
         let job = handle.job_dir.display().to_string();
-        let ran = Ran::read(info.value()?).map_err(|error| self.wrong(&job, &error.to_string(), false))?;
+        let ran = told.ran().map_err(|error| self.wrong(&job, &error.to_string(), false))?;
         let status = |exit_code: i32, error: Option<String>, manifest: Option<String>, retry_helps: bool| {
             JobState::Finished(JobStatus { exit_code, error, retry_helps, manifest, finished: String::new() })
         };
@@ -250,37 +163,9 @@ impl GlobusCompute {
         })
     }
 
-    /// Runs a command at the facility to its end, for checks and set-up.
-    ///
-    /// # Errors
-    /// It could not be submitted, did not end in time, or its answer cannot be read.
-    pub async fn ask(&self, args: &[&str], command: &Path, folder: &str, patience: Duration) -> Result<Ran> {
-        let dir = self.site_root.join(folder);
-        let args = args.iter().map(ToString::to_string).collect();
-        let mut spec = RunnerSpec::new(command.to_string_lossy(), args, dir.to_string_lossy());
-        spec.walltime = Some(patience.as_secs_f64());
-        let task = self.submit(&spec, self.group(&dir, 1)).await?;
-        let begun = Instant::now();
-        let client = self.link.client()?;
-        loop {
-            let info = client.compute().task(&task).await?;
-            match info.phase() {
-                Phase::Succeeded => {
-                    let read = Ran::read(info.value()?);
-                    return read.map_err(|error| self.wrong(folder, &error.to_string(), false));
-                }
-                Phase::Failed => {
-                    let text = info.failure().unwrap_or_default();
-                    return Err(self.wrong(folder, &format!("the worker failed: {text}"), info.is_lost()));
-                }
-                phase if begun.elapsed() > patience => {
-                    let text =
-                        format!("it is still {phase:?} ({}) after {} s", info.status, patience.as_secs());
-                    return Err(self.wrong(folder, &text, true));
-                }
-                _ => tokio::time::sleep(self.settings.poll.max(Duration::from_millis(50))).await,
-            }
-        }
+    /// The flow through which jobs go, if they do.
+    pub fn flow(&self) -> Option<&str> {
+        self.settings.flow.as_deref()
     }
 
     /// The endpoint's UUID.
@@ -297,15 +182,15 @@ impl Compute for GlobusCompute {
 
     async fn start(&self, spec: &JobSpec) -> Result<JobHandle> {
         let dir = &spec.job_dir;
-        if let Some(task) = self.task_of(dir, spec.attempt).await? {
+        if let Some(task) = self.call_of(dir, spec.attempt).await? {
             return Ok(self.handle(dir, spec.attempt, Some(task)));
         }
         // An earlier attempt that is not over is the job.
         if spec.attempt > 1
-            && let Some(task) = self.task_of(dir, spec.attempt - 1).await?
+            && let Some(task) = self.call_of(dir, spec.attempt - 1).await?
         {
-            let info = self.link.client()?.compute().task(&task).await?;
-            if matches!(info.phase(), Phase::Waiting | Phase::Running) {
+            let told = self.look(dir, &task).await?;
+            if matches!(told.phase, Phase::Waiting | Phase::Running) {
                 return Ok(self.handle(dir, spec.attempt - 1, Some(task)));
             }
         }
@@ -325,16 +210,16 @@ impl Compute for GlobusCompute {
     async fn state(&self, handle: &JobHandle) -> Result<JobState> {
         let task = match &handle.task {
             Some(task) => task.clone(),
-            None => match self.task_of(&handle.job_dir, handle.attempt).await? {
+            None => match self.call_of(&handle.job_dir, handle.attempt).await? {
                 Some(task) => task,
                 None => return Ok(JobState::NotStarted),
             },
         };
-        let info = self.link.client()?.compute().task(&task).await?;
-        match info.phase() {
-            Phase::Waiting => Ok(JobState::Queued { why: info.status }),
+        let told = self.look(&handle.job_dir, &task).await?;
+        match told.phase {
+            Phase::Waiting => Ok(JobState::Queued { why: told.words }),
             Phase::Running => Ok(JobState::Running { progress: self.progress(&handle.job_dir).await }),
-            Phase::Succeeded | Phase::Failed => self.over(handle, &info),
+            Phase::Succeeded | Phase::Failed => self.over(handle, told),
         }
     }
 
@@ -358,12 +243,14 @@ impl Compute for GlobusCompute {
                 state if state.is_over() => return Ok(state),
                 // Nothing will run: the task ends as soon as it begins.
                 JobState::Queued { .. } => {
+                    self.end_call(handle).await?;
                     let error = Some("cancelled while it waited".to_owned());
                     let (manifest, finished) = (None, String::new());
                     let status = JobStatus { exit_code: 130, error, retry_helps: true, manifest, finished };
                     return Ok(JobState::Finished(status));
                 }
                 _ if begun.elapsed() > grace + BEYOND => {
+                    self.end_call(handle).await?;
                     return Err(self.wrong(&job, "it was asked to end and does not", true));
                 }
                 _ => tokio::time::sleep(self.settings.poll.max(Duration::from_millis(50))).await,
@@ -372,13 +259,13 @@ impl Compute for GlobusCompute {
     }
 
     async fn log_tail(&self, handle: &JobHandle, bytes: u64) -> Result<String> {
-        let Some(task) = handle.task.clone().or(self.task_of(&handle.job_dir, handle.attempt).await?) else {
+        let Some(task) = handle.task.clone().or(self.call_of(&handle.job_dir, handle.attempt).await?) else {
             return Ok(String::new());
         };
-        let info = self.link.client()?.compute().task(&task).await?;
-        let text = match (info.failure(), info.phase()) {
-            (Some(failure), _) => failure,
-            (None, Phase::Succeeded) => Ran::read(info.value()?)?.tail(),
+        let told = self.look(&handle.job_dir, &task).await?;
+        let text = match (&told.failure, told.phase) {
+            (Some(failure), _) => failure.clone(),
+            (None, Phase::Succeeded) => told.ran()?.tail(),
             // While it runs, Compute says nothing.
             _ => String::new(),
         };

@@ -5,8 +5,10 @@
 //! host sees. What has to survive a crash (the number of a submission) is in a note on this host's disk before it
 //! is sent.
 
+mod call;
 mod compute;
 mod exchange;
+mod flow;
 mod look;
 mod notes;
 mod order;

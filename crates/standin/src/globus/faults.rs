@@ -103,6 +103,8 @@ pub enum Kind {
     Paused,
     /// A transfer is INACTIVE (expired credentials), as long as this is armed.
     Inactive,
+    /// A run of a flow is INACTIVE (a consent is missing), as long as this is armed.
+    RunInactive,
     /// A transfer ends FAILED.
     TaskFailed {
         /// Code of its `fatal_error`.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::{self, Token};
+use super::faults::{Kind, Victim};
 use super::flowruns;
 use super::http::{Answer, Reply, Request, merged, new_id, now};
 use super::state::{World, text};
@@ -208,10 +209,21 @@ fn to_document(flow: &Flow) -> Value {
 }
 
 fn told(world: &World, run: &Run) -> Value {
-    let title = world.read(|state| {
-        state.flows.get(&run.flow).and_then(|flow| text(&flow.document, "title").map(str::to_owned))
+    let (title, waits) = world.read(|state| {
+        let title =
+            state.flows.get(&run.flow).and_then(|flow| text(&flow.document, "title").map(str::to_owned));
+        let victim = Victim { label: run.label.as_deref(), ..Victim::default() };
+        (title, run.is_open() && state.under(&victim, &Kind::RunInactive))
     });
-    run.to_document(title.as_deref())
+    let document = run.to_document(title.as_deref());
+    if !waits {
+        return document;
+    }
+    let details = json!({
+        "code": "ConsentRequired", "description": "The run needs a consent that its owner has not given",
+        "required_scopes": [auth::flow_scope(&run.flow)],
+    });
+    merged(document, json!({"status": "INACTIVE", "display_status": "INACTIVE", "details": details}))
 }
 
 /// What a definition must have, so that it can be run.

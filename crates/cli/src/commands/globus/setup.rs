@@ -29,7 +29,7 @@ const NAMES: [&str; 8] = [
 /// Set up a facility of kind globus-compute
 ///
 /// Checks the credentials, registers the runner function and writes its id to the configuration. With --flow, creates
-/// the flow; with --binary, brings a beamrail to the facility and asks it for its version; with --endpoint-config,
+/// the flow through which jobs then go, or brings it up to date; with --binary, brings a beamrail to the facility and asks it for its version; with --endpoint-config,
 /// prints the configuration of the facility's endpoint.
 #[derive(Debug, clap::Args)]
 pub(super) struct Setup {
@@ -128,14 +128,10 @@ pub(super) fn setup(beam: &BeamArgs, args: &Setup) -> Result<(), Failure> {
         }
     }
     if args.flow {
-        let flow = ReconstructionFlow { transfer_out: true, data_access: Vec::new() };
-        let document = flow.document(format!("beamrail {}: reconstruct and bring home", config.beamline.id));
-        let made = match super::variable("GLOBUS_FLOW_ID") {
-            Some(id) => runtime.block_on(client.flows().update(&id, &document))?,
-            None => runtime.block_on(client.flows().create(&document))?,
-        };
-        table.row("flow", format!("{}; set GLOBUS_FLOW_ID to it", made.id));
-        table.maybe("its scope", made.globus_auth_scope);
+        let configured = one.and_then(|one| one.more.get("flow")).map(String::as_str);
+        let flow = make_flow(&runtime, client, &config, &name, configured)?;
+        table.row("flow", flow.told);
+        table.maybe("its scope", flow.scope);
     }
     if let Some(binary) = &args.binary {
         let told = bring(&runtime, storage.as_ref(), &compute, &config, &name, binary, args)?;
@@ -157,6 +153,53 @@ fn facility(config: &Config, named: Option<&str>) -> Result<String, Failure> {
             .hint("[facilities.polaris] kind = \"globus-compute\", site, site_root, endpoint")),
         (None, _) => Err(Failure::usage("there are several facilities of kind globus-compute; name one")),
     }
+}
+
+/// A flow, and what became of it.
+struct Made {
+    told: String,
+    scope: Option<String>,
+}
+
+/// Creates the flow that the facility names, or brings it up to date; a new one is written to the configuration.
+fn make_flow(
+    runtime: &tokio::runtime::Runtime,
+    client: &globus::Globus,
+    config: &Config,
+    facility: &str,
+    configured: Option<&str>,
+) -> Result<Made, Failure> {
+    let wanted = ReconstructionFlow::default();
+    let document = wanted.document(format!("beamrail {}: reconstruct and bring home", config.beamline.id));
+    // What the facility says, else the flow of the older set-up, which becomes ours.
+    let known = match configured {
+        Some(text) => beamline::config::expand(text, super::variable).ok(),
+        None => super::variable("GLOBUS_FLOW_ID"),
+    };
+    let flows = client.flows();
+    let found = match known {
+        Some(id) => match runtime.block_on(flows.get(&id)) {
+            Err(error) if error.is_not_found() => None,
+            other => Some(other?),
+        },
+        None => None,
+    };
+    let (flow, what) = match found {
+        Some(flow) if wanted.is_like(&flow) => (flow, "as it should be"),
+        Some(flow) => (runtime.block_on(flows.update(&flow.id, &document))?, "brought up to date"),
+        None => (runtime.block_on(flows.create(&document))?, "created"),
+    };
+    let told = match configured {
+        Some(variable) if variable.contains("${") && what == "created" => {
+            format!("{}, created; set {variable} to it", flow.id)
+        }
+        Some(text) if text == flow.id || text.contains("${") => format!("{}, {what}", flow.id),
+        _ => {
+            write_key(&config.path, facility, "flow", &flow.id)?;
+            format!("{}, {what} and written to {}", flow.id, config.path.display())
+        }
+    };
+    Ok(Made { told, scope: flow.globus_auth_scope })
 }
 
 /// Brings a program to the facility's site, and asks it what it is.
