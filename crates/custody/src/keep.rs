@@ -201,6 +201,16 @@ impl Custody {
         })
     }
 
+    /// The names of a scan's papers.
+    pub fn papers(&self, scan: &ScanName) -> Result<Vec<String>> {
+        self.read("list papers", |db| {
+            let Some(id) = db.scan_id(scan)? else { return Ok(Vec::new()) };
+            db.all("SELECT DISTINCT paper FROM papers WHERE scan = ? ORDER BY paper", [id], |row| {
+                get(row, "paper")
+            })
+        })
+    }
+
     /// Notes that the date of a deletion was told to those concerned (see `Plan::announce`). The notice
     /// period begins now. Telling it again changes nothing.
     pub fn announced(&self, id: CopyId, due: Timestamp, by: &str, now: Timestamp) -> Result<()> {

@@ -16,4 +16,4 @@ pub use error::{Error, Result};
 pub use globus::{Exchange, GlobusCompute, GlobusEndpoint, GlobusStorage, Link};
 pub use local::LocalStorage;
 pub use process::LocalCompute;
-pub use storage::{Digests, ListLimits, Place, Progress, Storage, Transferred, Watch};
+pub use storage::{Checksum, Digests, Evidence, ListLimits, Place, Progress, Storage, Transferred, Watch};

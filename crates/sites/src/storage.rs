@@ -1,5 +1,6 @@
 //! What every place that stores bytes can do, wherever it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use custody::{DeletePermit, DeleteReceipt, FileList, Level, Observation, RelPath, Seen, TransferPermit};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -140,6 +142,34 @@ pub struct Transferred {
     pub reused: u64,
     /// How long it took.
     pub elapsed: Duration,
+    /// What the service that moved the files says of them, where one did.
+    pub evidence: Option<Evidence>,
+}
+
+/// The word of a service for a transfer: what a copy that counts as transfer-checksummed rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// "Globus Transfer"
+    pub service: String,
+    /// Its task.
+    pub task: String,
+    /// Whether it compared the checksums of both ends.
+    pub verified: bool,
+    /// The files that it moved and tells checksums of, by path in the copy. A file that was there already was
+    /// compared and not moved, and is not told of.
+    pub checksums: BTreeMap<String, Checksum>,
+    /// Why there are no checksums of what was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// A checksum as a service tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    /// "MD5", "SHA256"
+    pub algorithm: String,
+    /// Its digits.
+    pub value: String,
 }
 
 /// How far a work is.

@@ -110,7 +110,10 @@ async fn keep(
     run: &str,
     done: &Transferred,
 ) -> Result<Copied> {
-    let by = format!("{run} ({})", done.permit);
+    let by = match &done.evidence {
+        Some(evidence) => format!("{run} ({}; {} task {})", done.permit, evidence.service, evidence.task),
+        None => format!("{run} ({})", done.permit),
+    };
     // The source first: where the destination is found verified after a crash, the source is too.
     if record.level < Some(Level::TransferChecksummed) && done.level >= Level::TransferChecksummed {
         let from = beam.site(&record.site)?;
@@ -130,6 +133,11 @@ async fn keep(
     let id = beam.custody.register(&new, beam.now())?;
     let verification = Verification { level: done.level, seen: done.seen.clone(), by };
     let there = beam.custody.verify(id, &verification, beam.now())?;
+    if let Some(evidence) = &done.evidence {
+        let text = serde_json::to_vec_pretty(evidence).unwrap_or_default();
+        let paper = format!("transfer-{}-{to}", record.dataset.kind);
+        beam.custody.keep_paper(&record.dataset.scan, &paper, run, &text, beam.now())?;
+    }
     Ok(copied(record, &there, to, done.copied, done.reused, done.elapsed.as_secs_f64(), done.level))
 }
 

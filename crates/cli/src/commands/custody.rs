@@ -41,6 +41,9 @@ enum Command {
     Show {
         /// <experiment folder>/<scan>, with .h5 or without
         scan: String,
+        /// Print one of the papers that are kept for good, and nothing else
+        #[arg(long, value_name = "NAME", conflicts_with = "json")]
+        paper: Option<String>,
     },
     /// Keep everything of a scan: nothing of it is deleted anywhere
     Hold {
@@ -66,7 +69,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         None => list(&beam, None, 50, args.json),
         Some(Command::List { site, limit }) => list(&beam, site.as_deref(), *limit, args.json),
-        Some(Command::Show { scan: text }) => show(&beam, &scan(text)?, args.json),
+        Some(Command::Show { scan: text, paper: Some(paper) }) => print_paper(&beam, &scan(text)?, paper),
+        Some(Command::Show { scan: text, paper: None }) => show(&beam, &scan(text)?, args.json),
         Some(Command::Hold { scan: text, reason, length }) => {
             let name = known(&beam, text)?;
             let until = length.map(|length| length.after(beam.now()));
@@ -86,6 +90,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             }
             let holds = if count == 1 { "hold" } else { "holds" };
             output::print(&format!("{name}: {count} {holds} released"))
+        }
+    }
+}
+
+fn print_paper(beam: &Beam, name: &ScanName, paper: &str) -> Result<(), Failure> {
+    let custody = &beam.beamline.custody;
+    match custody.paper(name, paper)? {
+        Some(bytes) => output::print(&String::from_utf8_lossy(&bytes)),
+        None => {
+            let names = custody.papers(name)?.join(", ");
+            Err(Failure::new(Exit::BadInput, format!("custody keeps no paper {paper} of {name}")).hint(names))
         }
     }
 }
@@ -176,12 +191,7 @@ fn show(beam: &Beam, name: &ScanName, as_json: bool) -> Result<(), Failure> {
     let holds = custody.holds(Some(name))?;
     let ledger =
         custody.ledger(&LedgerFilter { scan: Some(name.clone()), limit: 200, ..LedgerFilter::default() })?;
-    let mut papers = Vec::new();
-    for paper in custody::PAPERS {
-        if custody.paper(name, paper)?.is_some() {
-            papers.push(paper);
-        }
-    }
+    let papers = custody.papers(name)?;
     if as_json {
         return output::print_json(&json!({
             "scan": name.to_string(), "mark": mark, "copies": copies, "holds": holds, "papers": papers,

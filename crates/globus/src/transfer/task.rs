@@ -192,6 +192,9 @@ pub struct SuccessfulTransfer {
     /// "MD5", "SHA256"
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum_algorithm: Option<String>,
+    /// In bytes, where the service tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// A file that was left out.

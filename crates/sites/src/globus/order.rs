@@ -4,7 +4,7 @@
 //! sees half a copy, and a transfer that broke off leaves nothing under a name that counts. What was in its place
 //! before us is compared by checksum and not moved, if every size is right; otherwise it is left alone and told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use custody::{FileList, Level, Observation, Reach, RelPath, Seen, SeenKind, TransferOrder, TransferRequest};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::notes::{self, Note};
 use super::{Spot, label};
 use crate::error::{Error, Result};
-use crate::storage::{Progress, Transferred, Watch};
+use crate::storage::{Checksum, Evidence, Progress, Transferred, Watch};
 
 /// Sources of at most so many files are looked at before and after; of more, sizes at the destination tell.
 const LOOKED_AT: usize = 16;
@@ -58,6 +58,7 @@ impl Work<'_> {
         let (site, base) = (self.to.site.clone(), request.to_base.clone());
         let seen = Observation { site, base, observed_at: now, reach };
         let total = request.files.bytes();
+        let evidence = self.evidence(&note, request).await;
         let copied = note.copied.min(total);
         Ok(Transferred {
             permit: order.id().to_owned(),
@@ -67,7 +68,50 @@ impl Work<'_> {
             copied,
             reused: total - copied,
             elapsed: begun.elapsed(),
+            evidence,
         })
+    }
+
+    /// What Globus says of the files. It was believed when the task succeeded, so a failure here is noted and
+    /// costs nothing but the checksums.
+    async fn evidence(&self, note: &Note, request: &TransferRequest) -> Option<Evidence> {
+        let id = note.task.clone()?;
+        let told = async {
+            let transfer = self.from.link.client()?.transfer();
+            Ok::<_, Error>((transfer.task(&id).await?, transfer.successful_transfers(&id).await?))
+        };
+        let mut evidence = Evidence {
+            service: "Globus Transfer".to_owned(),
+            task: id.clone(),
+            verified: true,
+            checksums: BTreeMap::new(),
+            missing: None,
+        };
+        let (task, moved) = match told.await {
+            Ok(told) => told,
+            Err(error) => return Some(Evidence { missing: Some(error.to_string()), ..evidence }),
+        };
+        evidence.verified = task.verify_checksum.unwrap_or(true);
+        let parts = self.parts(request).ok()?;
+        // Where a file went, in our folder or in its place, to its path in the copy.
+        let places = request.files.entries().iter().flat_map(|entry| {
+            let of = |base: &RelPath| (self.to.path(&base.join(&entry.path)), entry.path.as_str());
+            [of(&parts), of(&request.to_base)]
+        });
+        let places: HashMap<String, &str> = places.collect();
+        for one in &moved {
+            let path = one.destination_path.as_ref().and_then(|path| places.get(path));
+            if let (Some(path), Some(value), Some(algorithm)) = (path, &one.checksum, &one.checksum_algorithm)
+            {
+                let checksum = Checksum { algorithm: algorithm.clone(), value: value.clone() };
+                evidence.checksums.insert((*path).to_owned(), checksum);
+            }
+        }
+        if evidence.checksums.len() < moved.len() {
+            let without = moved.len() - evidence.checksums.len();
+            evidence.missing = Some(format!("the service tells none of {without} files that it moved"));
+        }
+        Some(evidence)
     }
 
     /// The source's files with size and time, where they are few. They must be what the permit names.

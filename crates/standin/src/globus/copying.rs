@@ -170,12 +170,15 @@ impl Transfer<'_> {
         let outcome = self.mover.persist(from, to, || self.attempt(from, to, expected))?;
         match outcome {
             Some(Some(checksum)) => {
+                let place = self.destination.place(to).ok();
+                let size = place.and_then(|place| place.metadata().ok()).map_or(0, |found| found.len());
                 self.mover.change(|task| {
                     task.files_transferred += 1;
                     task.arrived.push(Arrived {
                         source: from.to_owned(),
                         destination: to.to_owned(),
                         checksum,
+                        size,
                     });
                     Mover::progress(task);
                 })?;

@@ -62,6 +62,9 @@ pub struct Arrived {
     pub destination: String,
     /// MD5, if the checksum was verified.
     pub checksum: Option<String>,
+    /// In bytes.
+    #[serde(default)]
+    pub size: u64,
 }
 
 /// A path that was left out, because `skip_source_errors` says so.

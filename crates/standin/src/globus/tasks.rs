@@ -180,7 +180,7 @@ fn arrived(request: &Request, task: &Task) -> Answer {
     let all = task.arrived.iter().map(|file| {
         json!({
             "DATA_TYPE": "successful_transfer", "source_path": file.source, "destination_path": file.destination,
-            "checksum": file.checksum, "checksum_algorithm": file.checksum.as_ref().map(|_| "MD5"),
+            "checksum": file.checksum, "checksum_algorithm": file.checksum.as_ref().map(|_| "MD5"), "size": file.size,
         })
     });
     marked(request, "successful_transfers", all.collect())
