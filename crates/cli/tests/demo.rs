@@ -49,6 +49,37 @@ fn the_demo_carries_a_scan_through_its_life_and_can_be_repeated() {
     assert!(history.contains("deleted") && history.contains("alcf"), "{history}");
 }
 
+#[test]
+fn the_demo_tells_the_same_story_through_globus() {
+    let dir = Dir::new();
+    let run = dir.run(&["demo", "--size", "tiny", "--globus", "--no-serve"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let text = format!("{}\n{}", run.stdout, run.stderr);
+    // Which copies are checksummed by Globus and which read back differs; so do the last two figures.
+    let same = lines_in_the_readme()
+        .into_iter()
+        .filter(|line| !line.contains("digested") && !line.contains("checksummed"));
+    for line in same {
+        assert!(
+            text.lines().any(|said| shape(said) == line),
+            "the plain demo says '{line}', which is not in: {text}"
+        );
+    }
+    for words in ["two days later", "freed", "last copies announced", "1 compute tasks, for 0 of them twice"]
+    {
+        assert!(text.contains(words), "'{words}' is not in: {text}");
+    }
+    let config = std::fs::read_to_string(dir.file("beamrail-demo/beamrail.toml")).unwrap();
+    assert_eq!(
+        (config.matches("kind = \"globus\"").count(), config.matches("kind = \"globus-compute\"").count()),
+        (3, 1)
+    );
+    let raw = |site: &str| {
+        dir.file("beamrail-demo").join(site).join("raw/DEMO-00832_user").read_dir().map_or(0, Iterator::count)
+    };
+    assert_eq!((raw("als"), raw("nersc"), raw("alcf")), (1, 1, 0));
+}
+
 /// What the README says that the demo prints, figures left out.
 fn lines_in_the_readme() -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();

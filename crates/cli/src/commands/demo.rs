@@ -1,5 +1,7 @@
 //! `beamrail demo`: three sites in one folder, a scan that appears, the whole ALCF flow, and the end of its copies.
 
+mod sites;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,76 +12,18 @@ use custody::CopyRecord;
 use engine::{Clock, Orchestrator, Run, RunFilter, RunId, StateType, Worker};
 use jiff::{SignedDuration, Timestamp};
 use reconstruct::paths::Paths;
-use scan::simulate::{SimulateOptions, Simulated};
+use scan::simulate::Simulated;
 use volume::{Manifest, VerifyLevel};
 
 use super::beam::{Beam, time};
 use super::live::{ending, follow, say};
 use super::prune::describe;
-use super::simulate::simulate;
 use super::verify::{sound, verify};
 use super::worker::with_couriers;
 use crate::exit::{Exit, Failure};
 use crate::grid::Grid;
 use crate::output::{self, bytes};
 use crate::progress::{Mode, Progress};
-
-/// The three sites, and all that happens between them. What is in force in production is in the same words.
-const CONFIG: &str = r#"# Written by `beamrail demo`: three sites in one folder.
-[beamline]
-id = "demo"
-data_host = "als"
-
-[state]
-folder = "state"
-
-[sites.als]
-kind = "local"
-root = "als"
-raw = "raw"
-scratch = "scratch"
-retention = { scratch = "3 days" }
-
-[sites.nersc]
-kind = "local"
-root = "nersc"
-raw = "raw"
-scratch = "scratch"
-retention = { scratch = "7 days" }
-
-[sites.alcf]
-kind = "local"
-root = "alcf"
-raw = "raw"
-scratch = "scratch"
-retention = { raw = "2 days", scratch = "2 days" }
-
-[facilities.polaris]
-kind = "local"
-site = "alcf"
-command = "beamrail"
-
-[flows.new_832_file_flow]
-send_to = ["nersc"]
-
-[flows.alcf_recon_flow]
-source = "nersc"
-facility = "polaris"
-return_to = ["nersc", "als"]
-recipe = "default"
-
-[flows.dispatcher]
-flows = ["new_832_file_flow", "alcf_recon_flow"]
-
-[watch]
-flow = "dispatcher"
-quiet = "1 s"
-"#;
-
-/// The sites' folders.
-const SITES: [&str; 3] = ["als", "nersc", "alcf"];
-/// The experiment folder of demo scans.
-const EXPERIMENT: &str = "DEMO-00832_user";
 
 /// Carry a scan through three sites on this machine: transfer, reconstruction, return, retention
 ///
@@ -99,6 +43,10 @@ pub(crate) struct Args {
     /// Take this scan instead of a simulated one
     #[arg(long, value_name = "FILE.h5", conflicts_with = "size")]
     scan: Option<PathBuf>,
+
+    /// Through Globus: sites are collections and the facility a compute endpoint, of a stand-in on this host
+    #[arg(long)]
+    globus: bool,
 
     /// Do not open the viewer. There is none yet; accepted so that scripts need not change
     #[arg(long, hide = true)]
@@ -131,9 +79,20 @@ impl Size {
 
 /// The whole story.
 pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
-    let folder = prepare(&args.dir)?;
+    let folder = sites::prepare(&args.dir, args.globus)?;
     let stop = super::stop_on_signals()?;
-    let config = Config::load(Some(&folder.join("beamrail.toml")))?;
+    let mut config = Config::load(Some(&folder.join("beamrail.toml")))?;
+    // Kept to the end: what is shown then still looks at the collections.
+    let mut globus = None;
+    if args.globus {
+        let (standin, environment) = sites::globus(&folder)?;
+        config.environment = environment;
+        output::print(&format!(
+            "Globus: a stand-in on this host, three collections and an endpoint ({})\n",
+            standin.base_url()
+        ))?;
+        globus = Some(standin);
+    }
     // A demo before this one may have left the clock in the future.
     let ahead = folder.join("state/clock");
     let start = std::fs::read_to_string(&ahead).ok().and_then(|text| text.trim().parse::<Timestamp>().ok());
@@ -145,7 +104,7 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
     let raw = folder.join("als/raw");
     let mut watcher = watcher(&beam, &raw);
     beam.wait(watcher.look(&beam.engine, beam.now()))?;
-    let (file, truth) = appear(args, &raw, now, &Progress::new(progress))?;
+    let (file, truth) = sites::appear(args, &raw, now, &Progress::new(progress))?;
     output::print(&format!("   {} ({})", file.display(), bytes(size_of(&file))))?;
 
     output::print("\n2. watch sees it, and starts the dispatcher when it is complete")?;
@@ -200,29 +159,14 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Interrupted, "interrupted"));
         }
     }
+    if let Some(globus) = &globus {
+        output::print(&sites::asked(globus))?;
+    }
     let config = folder.join("beamrail.toml");
     output::print(&format!(
         "\nSee for yourself: beamrail runs --config {0}; beamrail custody --config {0}; beamrail prune history --config {0}",
         config.display()
     ))
-}
-
-/// The folder with the sites and the configuration. What is in it from before stays.
-fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
-    let fail = |what: &Path, error: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot create {}: {error}", what.display()))
-    };
-    std::fs::create_dir_all(dir).map_err(|error| fail(dir, error))?;
-    let folder = dir.canonicalize().map_err(|error| fail(dir, error))?;
-    for site in SITES {
-        for area in ["raw", "scratch"] {
-            let path = folder.join(site).join(area);
-            std::fs::create_dir_all(&path).map_err(|error| fail(&path, error))?;
-        }
-    }
-    let config = folder.join("beamrail.toml");
-    std::fs::write(&config, CONFIG).map_err(|error| fail(&config, error))?;
-    Ok(folder)
 }
 
 fn watcher(beam: &Beam, raw: &Path) -> Watcher {
@@ -234,56 +178,6 @@ fn watcher(beam: &Beam, raw: &Path) -> Watcher {
         backlog: Duration::from_secs(3600 * 24 * 365 * 50),
     };
     Watcher::new(vec![folder], settings)
-}
-
-/// Simulates a scan, or copies the one that is given, to where the detector would put it: under a temporary name
-/// first. A new name each time, so a demo can be run again.
-fn appear(
-    args: &Args,
-    raw: &Path,
-    now: Timestamp,
-    progress: &Progress,
-) -> Result<(PathBuf, Option<Simulated>), Failure> {
-    let folder = raw.join(EXPERIMENT);
-    let fail = |what: &Path, error: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot write {}: {error}", what.display()))
-    };
-    std::fs::create_dir_all(&folder).map_err(|error| fail(&folder, error))?;
-    let stamp = now.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y%m%d_%H%M%S").to_string();
-    let text = match &args.scan {
-        Some(scan) => {
-            let stem = scan.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            stem.trim_start_matches('.').to_owned()
-        }
-        None => "demo_foam".to_owned(),
-    };
-    let file = folder.join(format!("{stamp}_{text}.h5"));
-    let part = folder.join(format!(".{stamp}_{text}.h5"));
-    let truth = match &args.scan {
-        Some(scan) => {
-            // Looked at first, so that a bad one is told before anything is made of it.
-            scan::open(scan)?;
-            std::fs::copy(scan, &part).map_err(|error| fail(&part, error))?;
-            None
-        }
-        None => Some(simulate(&part, &options(args.size), true, progress)?),
-    };
-    progress.close();
-    std::fs::rename(&part, &file).map_err(|error| fail(&file, error))?;
-    Ok((file, truth))
-}
-
-/// A foam with all that beam and camera usually do to a scan.
-fn options(size: Size) -> SimulateOptions {
-    let (width, rows, angles) = size.shape();
-    SimulateOptions {
-        width,
-        rows,
-        angles,
-        sample: "demo foam".into(),
-        seed: 832,
-        ..SimulateOptions::default()
-    }
 }
 
 /// Looks until the scan's run is there, telling why it waits.

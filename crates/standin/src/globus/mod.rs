@@ -44,6 +44,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use faults::{Fault, Kind};
+pub use http::new_id;
 use state::World;
 
 /// A folder that is served as a collection.
