@@ -22,6 +22,7 @@ use cli::Cli;
 use exit::Exit;
 
 fn main() -> ExitCode {
+    no_core_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are "errors" to clap that go to stdout. A closed pipe there is no failure.
@@ -37,4 +38,14 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Credentials come from the environment and live in memory: neither is written to a disk when a process is
+/// brought down, nor shown to other processes of the same user. Jobs that are started inherit the limit, and set
+/// the rest for themselves. Where the system has neither, the work goes on without.
+fn no_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // The limit does not hold where the kernel hands cores to a program (systemd-coredump); this does.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

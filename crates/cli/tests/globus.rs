@@ -7,156 +7,13 @@
 )]
 
 mod common;
+#[path = "common/globus.rs"]
+mod globus;
 
-use std::path::Path;
-use std::process::Command;
-
-use common::{Dir, Run};
+use common::Run;
+use globus::{CLIENT, SCAN, SECRET, World, clean};
 use serde_json::Value;
-use standin::globus::{Config, Fault, Kind, Standin};
-
-const CLIENT: &str = "11111111-1111-4111-8111-111111111111";
-const SECRET: &str = "correct-horse-battery-staple";
-const SCAN: &str = "BLS-00564_dyparkinson/20230224_132553_sea_shell";
-
-fn id(site: &str) -> String {
-    let digit = match site {
-        "als" => "a",
-        "nersc" => "b",
-        _ => "c",
-    };
-    format!("{}-0000-4000-8000-000000000000", digit.repeat(8))
-}
-
-/// A beamline whose sites are collections, of which this host sees als.
-struct World {
-    dir: Dir,
-    standin: Standin,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = Dir::new();
-        let mut config = Config::new(dir.file("standin")).client(CLIENT, SECRET);
-        config = config.retry_delay(std::time::Duration::from_millis(50));
-        for site in ["als", "nersc", "alcf"] {
-            for area in ["raw", "scratch"] {
-                std::fs::create_dir_all(dir.file(site).join(area)).unwrap();
-            }
-            config = config.collection(site, &id(site), dir.file(site));
-        }
-        let standin = Standin::start(config).unwrap();
-        let mut text =
-            "[beamline]\nid = \"8.3.2\"\ndata_host = \"als\"\n[state]\nfolder = \"state\"\n".to_owned();
-        for site in ["als", "nersc", "alcf"] {
-            text += &format!(
-                "[sites.{site}]\nkind = \"globus\"\ncollection = \"{}\"\nroot = \"/\"\nraw = \"raw\"\nscratch = \"scratch\"\n",
-                id(site)
-            );
-            if site == "als" {
-                text += "local = \"als\"\n";
-            }
-        }
-        text += &format!(
-            "[facilities.polaris]\nkind = \"globus-compute\"\nsite = \"alcf\"\nsite_root = {:?}\n\
-             endpoint = \"${{GLOBUS_COMPUTE_ENDPOINT}}\"\ncommand = {:?}\npoll = \"1 s\"\nthreads = 1\n\
-             account = \"IRIBeta\"\nqueue = \"demand\"\n\
-             [flows.alcf_recon_flow]\nsource = \"nersc\"\nfacility = \"polaris\"\nreturn_to = [\"nersc\", \"als\"]\n",
-            dir.file("alcf"),
-            env!("CARGO_BIN_EXE_beamrail")
-        );
-        std::fs::write(dir.file("beamrail.toml"), text).unwrap();
-        Self { dir, standin }
-    }
-
-    /// A small scan at nersc.
-    fn scan(&self) {
-        std::fs::create_dir_all(self.dir.file("nersc/raw").join(SCAN).parent().unwrap()).unwrap();
-        let out = format!("nersc/raw/{SCAN}.h5");
-        self.dir.ok(&[
-            "simulate",
-            &out,
-            "--width",
-            "96",
-            "--rows",
-            "16",
-            "--angles",
-            "91",
-            "--progress",
-            "none",
-        ]);
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.dir.command(arguments);
-        command.envs(self.standin.env()).env("GLOBUS_CLIENT_ID", CLIENT).env("GLOBUS_CLIENT_SECRET", SECRET);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Run {
-        let run = Run::of(self.command(arguments), arguments);
-        for text in [&run.stdout, &run.stderr] {
-            assert!(!text.contains(SECRET), "{arguments:?} shows the secret");
-        }
-        run
-    }
-
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let run = self.run(arguments);
-        assert_eq!(run.code, 0, "{arguments:?}: {}\n{}", run.stderr, run.stdout);
-        run.stdout
-    }
-
-    fn reconstruct(&self) -> Run {
-        self.run(&[
-            "run",
-            "alcf_recon_flow",
-            "--file",
-            &format!("{SCAN}.h5"),
-            "--wait",
-            "--progress",
-            "plain",
-        ])
-    }
-
-    /// Posts of each submission whose label names the scan.
-    fn posts(&self) -> Vec<u64> {
-        let counts = self.standin.counts();
-        let all = counts["submissions"].as_object().unwrap().values();
-        let mine = all.filter(|one| {
-            one["label"].as_str().is_some_and(|label| label.contains("sea_shell") && label.contains(" run "))
-        });
-        mine.map(|one| one["posts"].as_u64().unwrap()).collect()
-    }
-
-    /// The results are home, and every file is what the manifest says.
-    #[track_caller]
-    fn sound(&self) {
-        for site in ["als", "nersc"] {
-            let folder = format!("{site}/scratch/{}", Path::new(SCAN).parent().unwrap().display());
-            let manifest = format!("{folder}/rec20230224_132553_sea_shell.manifest.json");
-            self.dir.ok(&["verify", &manifest, "--progress", "none"]);
-        }
-    }
-}
-
-/// No file below a folder holds the secret.
-fn clean(folder: &Path) -> usize {
-    let mut files = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files += clean(&path);
-        } else {
-            let bytes = std::fs::read(&path).unwrap_or_default();
-            let found = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
-            assert!(!found, "{} holds the secret", path.display());
-            files += 1;
-        }
-    }
-    files
-}
+use standin::globus::{Fault, Kind};
 
 #[test]
 fn the_alcf_flow_goes_through_globus() {
@@ -172,6 +29,27 @@ fn the_alcf_flow_goes_through_globus() {
     let list = world.ok(&["custody", "list"]);
     assert!(list.contains("sea_shell"), "{list}");
     assert!(clean(&world.dir.file("state")) > 2);
+
+    // What Globus says of each file is kept for good, and which task said it.
+    let shown: Value = serde_json::from_str(&world.ok(&["custody", "show", SCAN, "--json"])).unwrap();
+    let home = shown["copies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|copy| copy["site"] == "nersc" && copy["kind"] == "tiff");
+    assert_eq!(home.unwrap()["level"], "transfer-checksummed");
+    let by = home.unwrap()["verified_by"].as_str().unwrap();
+    let paper: Value =
+        serde_json::from_str(&world.ok(&["custody", "show", SCAN, "--paper", "transfer-tiff-nersc"]))
+            .unwrap();
+    assert!(by.contains(&format!("Globus Transfer task {}", paper["task"].as_str().unwrap())), "{by}");
+    let sums = paper["checksums"].as_object().unwrap();
+    assert_eq!((sums.len(), &paper["verified"], paper.get("missing")), (16, &Value::Bool(true), None));
+    let file = world.dir.file("nersc/scratch/BLS-00564_dyparkinson").join(sums.keys().next().unwrap());
+    let md5 = std::process::Command::new("md5sum").arg(&file).output().unwrap().stdout;
+    let told = sums.values().next().unwrap();
+    assert_eq!(told["algorithm"], "MD5");
+    assert!(String::from_utf8(md5).unwrap().starts_with(told["value"].as_str().unwrap()), "{told}");
 
     // What a person looks at.
     assert!(world.ok(&["globus", "whoami"]).contains(CLIENT));
@@ -275,46 +153,50 @@ fn a_person_copies_through_the_same_gate() {
     );
 }
 
-/// Kills the process that runs the flow at this moment, and lets another take it up.
-#[track_caller]
-fn killed(when: impl Fn(&World) -> bool, fault: Fault) {
+#[test]
+fn no_core_is_left_of_a_process_that_holds_the_secret() {
+    use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
     let world = World::new();
-    world.scan();
-    let number = world.standin.fault(fault);
-    let arguments = [
-        "run",
-        "alcf_recon_flow",
-        "--file",
-        &format!("{SCAN}.h5"),
-        "--key",
-        "k",
-        "--wait",
-        "--progress",
-        "plain",
-    ];
-    let mut command = world.command(&arguments);
-    let mut child =
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let begun = std::time::Instant::now();
-    while !when(&world) {
-        if begun.elapsed() > std::time::Duration::from_secs(60) {
-            let _ = child.kill();
-            let _ = child.wait();
-            assert!(begun.elapsed().is_zero(), "the moment did not come");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    let all = |program: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh", program]);
+        shell
+    };
+    // Whether this machine leaves cores at all: of a process of another kind it must.
+    let mut other = all("sleep").arg("60").current_dir(world.dir.path()).spawn().unwrap();
+    let pid = |child: &std::process::Child| Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    kill_process(pid(&other), Signal::ABORT).unwrap();
+    if !other.wait().unwrap().core_dumped() {
+        println!("skipped: this machine leaves no cores, whoever dies");
+        return;
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    world.standin.disarm(number);
-    let run = world.run(&arguments);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    world.sound();
-    // A lost answer would be posted again under its number; a second submission would be one more entry.
-    assert_eq!(world.posts().len(), 7, "{:?}", world.posts());
-    let counts = world.standin.counts();
-    assert_eq!((&counts["jobs"]["accepted"], &counts["jobs"]["started"]), (&Value::from(1), &Value::from(1)));
-    assert!(clean(&world.dir.file("state")) > 2);
+    for raised in [false, true] {
+        let worker = world.command(&["worker"]);
+        let mut command = all(worker.get_program().to_str().unwrap());
+        command.arg("worker").current_dir(world.dir.path()).process_group(0);
+        command.envs(worker.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let limits = || std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        let core = |text: &str| text.lines().find(|line| line.starts_with("Max core")).unwrap().to_owned();
+        let begun = std::time::Instant::now();
+        // From the shell that it begins as, with every core wanted, to itself.
+        while core(&limits()).contains("unlimited") && begun.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(!core(&limits()).contains("unlimited"), "{}", limits());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        // A limit that is raised from outside does not help: the process is not dumpable.
+        let unlimited = Rlimit { current: None, maximum: None };
+        if raised && prlimit(Some(pid(&child)), Resource::Core, unlimited).is_err() {
+            println!("skipped: only root may raise the limit of a process");
+        }
+        kill_process(pid(&child), Signal::ABORT).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.signal() == Some(6) && !status.core_dumped(), "{raised}: {status:?}");
+    }
 }
 
 #[test]
@@ -324,10 +206,22 @@ fn a_process_that_is_killed_is_taken_up_where_it_was() {
         return;
     }
     // In the middle of the transfer, and in the middle of the job.
-    killed(
-        |world| !world.posts().is_empty(),
-        Fault::new(Kind::SlowTransfer { bytes_per_second: 40_000 }).at(1, 0),
-    );
-    let accepted = |world: &World| world.standin.counts()["jobs"]["accepted"] == 1;
-    killed(accepted, Fault::new(Kind::SlowJob { milliseconds: 3000 }));
+    let moments: [(fn(&World) -> bool, Fault); 2] = [
+        (
+            |world| !world.posts().is_empty(),
+            Fault::new(Kind::SlowTransfer { bytes_per_second: 40_000 }).at(1, 0),
+        ),
+        (
+            |world| world.standin.counts()["jobs"]["accepted"] == 1,
+            Fault::new(Kind::SlowJob { milliseconds: 3000 }),
+        ),
+    ];
+    for (moment, fault) in moments {
+        let world = World::new();
+        world.scan();
+        world.killed_and_taken_up(moment, fault);
+        let counts = world.standin.counts();
+        let jobs = (&counts["jobs"]["accepted"], &counts["jobs"]["started"]);
+        assert_eq!(jobs, (&Value::from(1), &Value::from(1)));
+    }
 }
