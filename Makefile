@@ -106,7 +106,7 @@ judges: ## Install into .tools/ the Python software that judges our files and se
 	@tools/install.sh judges
 
 .PHONY: globus-long
-globus-long: ## Install the compute workers and the broker that make test-long needs
+globus-long: ## Install the compute workers that make test-long needs
 	@tools/install.sh globus-long
 
 .PHONY: prefect

@@ -3,9 +3,10 @@
 #
 #   tools/install.sh build     .tools/build:  CMake, for libhdf5
 #   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests;
-#                              .tools/globus-sdk, .tools/globus-cli: Globus's own software
+#                              .tools/globus-sdk, .tools/globus-cli: Globus's own software, and RabbitMQ,
+#                              through which its compute endpoint is spoken to
 #   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems
-#   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint, RabbitMQ
+#   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
@@ -126,6 +127,19 @@ install_judges() {
     install_venv judges tests/judges/requirements.txt
     install_venv globus-sdk tests/judges/globus-sdk/requirements.txt
     install_venv globus-cli tests/judges/globus-cli/requirements.txt
+    install_rabbitmq
+}
+
+# A message broker; the test of the real compute endpoint starts one of its own. Where it cannot be had, that
+# test says so and is skipped.
+install_rabbitmq() {
+    [ ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || return 0
+    if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+        say "no RabbitMQ here (apt-get install rabbitmq-server): the real compute endpoint is not tested"
+        return 0
+    fi
+    # Run level 1 keeps the package from starting its service.
+    (RUNLEVEL=1 debian_packages rabbitmq-server) || say "no RabbitMQ: the real compute endpoint is not tested"
 }
 
 # python_of VERSION : a Python of this version, if there is one.
@@ -137,8 +151,8 @@ python_of() {
     return 1
 }
 
-# For make test-long: the endpoint's worker on other Pythons, an old endpoint, and a message broker. What
-# cannot be had is told, and its tests say that they were skipped.
+# For make test-long: the endpoint's worker on other Pythons, and an old endpoint. What cannot be had is told,
+# and its tests say that they were skipped.
 install_globus_long() {
     local version python
     install_judges
@@ -147,10 +161,6 @@ install_globus_long() {
         PYTHON=$python install_venv "globus-worker-$version" tests/judges/globus-worker/requirements.txt
     done
     install_venv globus-old tests/judges/globus-old/requirements.txt
-    if [ ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
-        # Run level 1 keeps the package from starting its service; tests start a broker of their own.
-        (RUNLEVEL=1 debian_packages rabbitmq-server) || say "no RabbitMQ: the real endpoint is not tested"
-    fi
 }
 
 # Prefect 3.9.1 asks for a certifi that not every index has; its lists are complete, so nothing is resolved.
