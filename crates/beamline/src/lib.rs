@@ -11,9 +11,11 @@ pub mod flows;
 pub mod identity;
 pub mod init;
 mod runtime;
+pub mod settings;
 pub mod watch;
 
 pub use error::{Error, Result};
 pub use runtime::{
-    Beamline, DispatcherSettings, Facility, FlowSettings, Home, ReconSettings, area, prune_flow,
+    Beamline, DispatcherSettings, Facility, FlowSettings, Home, Order, ReconSettings, area, prune_flow,
+    prune_tag,
 };

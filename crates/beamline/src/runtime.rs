@@ -9,9 +9,12 @@ use std::time::Duration;
 use custody::{Custody, RelPath, ScanName, Settings};
 use engine::{Clock, Orchestrator};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sites::{Compute, Storage};
 
 use crate::error::{Error, Result};
+use crate::settings::Keeper;
 
 /// A beamline at work. One per process, shared by all flows.
 pub struct Beamline {
@@ -27,10 +30,36 @@ pub struct Beamline {
     pub policy: Settings,
     /// What the configuration says of the flows.
     pub flows: FlowSettings,
+    /// Settings that operators change elsewhere.
+    pub settings: Keeper,
     /// The time that custody counts by.
     pub clock: Clock,
+    /// The outbox's topic of runs for later, where those are made elsewhere; else they are made in the journal.
+    pub orders: OnceLock<&'static str>,
     /// The journal of runs, once there is one: for questions about other runs.
     pub runs: OnceLock<Arc<dyn Orchestrator>>,
+}
+
+/// A run for later that is made elsewhere: a message of the outbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The same key is the same run.
+    pub key: String,
+    /// The flow, by its name here.
+    pub flow: String,
+    /// The run's name.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: Value,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// When it is to begin.
+    pub at: Timestamp,
+}
+
+/// The tag of runs that delete one thing at one site, by which they are found.
+pub fn prune_tag(site: &str, path: &str) -> String {
+    format!("delete {site}:{path}")
 }
 
 /// A place that computes.
@@ -107,7 +136,7 @@ pub struct ReconSettings {
 }
 
 /// What the dispatcher does with a scan.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatcherSettings {
     /// Whether it moves the scan first.
     pub new_file: bool,
@@ -129,6 +158,11 @@ impl Beamline {
     /// Now, as custody counts.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Asks for the settings that say when files go, where they are kept elsewhere.
+    pub async fn refresh(&self) -> Result<()> {
+        Ok(self.settings.refresh(&self.custody, self.now()).await?)
     }
 
     /// A site's storage.

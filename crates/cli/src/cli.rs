@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    center, check, completions, custody, demo, globus, init, inspect, man, prune, recipes, reconcile,
-    reconstruct, run, runs, serve, simulate, verify, view, watch, worker, zarr,
+    center, check, completions, custody, demo, globus, init, inspect, man, prefect, prune, recipes,
+    reconcile, reconstruct, run, runs, serve, simulate, verify, view, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
@@ -53,6 +53,7 @@ enum Command {
     Prune(prune::Args),
     Reconcile(reconcile::Args),
     Globus(globus::Args),
+    Prefect(prefect::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -82,6 +83,7 @@ impl Cli {
             Command::Prune(args) => prune::run(&args, progress),
             Command::Reconcile(args) => reconcile::run(&args, progress),
             Command::Globus(args) => globus::run(&args, progress),
+            Command::Prefect(args) => prefect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
         }

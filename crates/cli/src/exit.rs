@@ -237,6 +237,25 @@ impl From<globus::Error> for Failure {
     }
 }
 
+impl From<prefect::Error> for Failure {
+    fn from(error: prefect::Error) -> Self {
+        let exit =
+            if matches!(error, prefect::Error::Setting { .. }) { Exit::BadInput } else { Exit::Service };
+        Self::from_error(exit, &error)
+    }
+}
+
+impl From<worker::Error> for Failure {
+    fn from(error: worker::Error) -> Self {
+        match error {
+            worker::Error::Prefect(error) => error.into(),
+            worker::Error::Engine(error) => error.into(),
+            error @ worker::Error::WrongPool { .. } => Self::from_error(Exit::BadInput, &error),
+            error => Self::from_error(Exit::Failed, &error),
+        }
+    }
+}
+
 impl From<sites::Error> for Failure {
     fn from(error: sites::Error) -> Self {
         match error {

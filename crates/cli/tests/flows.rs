@@ -90,7 +90,9 @@ fn beam(root: &Path) -> Arc<Beamline> {
             recon: [("alcf_recon_flow".to_owned(), recon)].into(),
             ..FlowSettings::default()
         },
+        settings: beamline::settings::Keeper::default(),
         clock: Clock::system(),
+        orders: OnceLock::new(),
         runs: OnceLock::new(),
     });
     beam.custody.configure(&beam.policy, "test", beam.now()).unwrap();

@@ -5,7 +5,7 @@ mod common;
 use common::Dir;
 use std::process::Stdio;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "demo",
     "reconstruct",
     "center",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 20] = [
     "custody",
     "prune",
     "reconcile",
+    "prefect",
     "completions",
     "man",
 ];

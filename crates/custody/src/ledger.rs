@@ -50,6 +50,10 @@ pub enum Event {
     Switched,
     /// The policy changed.
     PolicyChanged,
+    /// Settings that are kept elsewhere could not be read.
+    SettingsSilent,
+    /// Settings that are kept elsewhere are known, again or for the first time.
+    SettingsHeard,
     /// The operator accepted a clock that had gone back.
     ClockAccepted,
 }

@@ -15,6 +15,7 @@
 //! less than it did before, nothing is permitted.
 
 mod attest;
+mod authority;
 mod error;
 mod files;
 mod judge;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 
+pub use authority::Authority;
 pub use error::{Error, Result};
 pub use files::{FileEntry, FileList, Finding, Observation, Problem, Reach, Seen, SeenKind};
 pub use keep::{Hold, PAPERS, Use};

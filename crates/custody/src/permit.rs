@@ -222,6 +222,7 @@ impl Db<'_> {
         if !self.switch()? {
             reasons.push(Reason::SwitchedOff);
         }
+        reasons.extend(self.unknown_settings(&settings, now)?);
         if !plan.items.iter().any(|item| item.copy == record.id) {
             reasons.push(Reason::NotInPlan { plan: plan.id });
         }

@@ -16,6 +16,7 @@ use crate::rule::Age;
 #[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
 pub enum Reason {
     SwitchedOff,
+    SettingsUnknown { source: String, why: String },
     NotInPlan { plan: i64 },
     PlanTooOld { made: Timestamp, valid: Age },
     PolicyChanged { planned: i64, now: i64 },
@@ -67,7 +68,8 @@ impl Reason {
     pub fn passes_with_time(&self) -> bool {
         matches!(
             self,
-            Self::PlanTooOld { .. }
+            Self::SettingsUnknown { .. }
+                | Self::PlanTooOld { .. }
                 | Self::PolicyChanged { .. }
                 | Self::NotInPlan { .. }
                 | Self::InUse { .. }
@@ -97,6 +99,9 @@ impl fmt::Display for Reason {
         match self {
             Self::SwitchedOff => {
                 write!(f, "deletion is switched off (plan only); the operator switches it on")
+            }
+            Self::SettingsUnknown { source, why } => {
+                write!(f, "the settings in force are kept in {source}, and are not known: {why}")
             }
             Self::NotInPlan { plan } => write!(f, "plan {plan} does not allow it; make a new plan"),
             Self::PlanTooOld { made, valid } => {

@@ -116,6 +116,7 @@ impl Db<'_> {
             reasons.push(Reason::SwitchedOff);
         }
         let (standing, settings) = self.settings()?;
+        reasons.extend(self.unknown_settings(&settings, now)?);
         if standing != *revision {
             reasons.push(Reason::PolicyChanged { planned: *revision, now: standing });
         }

@@ -14,7 +14,7 @@ use crate::records::State;
 use crate::redeem::Validity;
 use crate::settings::Settings;
 use crate::store::{Db, get, to_ms};
-use crate::{Custody, Error, Result};
+use crate::{Custody, Result};
 
 /// What is to be transferred.
 #[derive(Debug, Clone)]

@@ -348,3 +348,31 @@ fn a_transfer_permit_is_void_when_the_scan_was_marked_since() {
     assert_eq!(codes(&first.redeem(world.now).unwrap_err()), ["permit-void"]);
     assert!(second.redeem(world.now).is_ok());
 }
+
+#[test]
+fn while_settings_that_are_kept_elsewhere_are_not_known_nothing_goes() {
+    let mut world = World::new();
+    world.put("nersc", &raw(1));
+    let id = world.put("alcf", &raw(1));
+    world.days(3);
+    let source = "Prefect at http://h/api";
+    world.custody.authority_heard(source, &serde_json::json!({}), world.now).unwrap();
+    world.custody.authority_silent(source, "no answer", world.now).unwrap();
+    assert_eq!(world.prune(), [], "silent");
+    // Said once, however often it is tried.
+    world.custody.authority_silent(source, "no answer", world.now).unwrap();
+    let silent = LedgerFilter { event: Some(Event::SettingsSilent), ..LedgerFilter::default() };
+    assert_eq!(world.custody.ledger(&silent).unwrap().len(), 1);
+    let refused = LedgerFilter { event: Some(Event::Refused), ..LedgerFilter::default() };
+    let refused = world.custody.ledger(&refused).unwrap();
+    assert!(
+        refused.last().unwrap().reasons.iter().any(|reason| reason.code() == "settings-unknown"),
+        "{refused:?}"
+    );
+    // What was said long ago does not count either.
+    world.custody.authority_heard(source, &serde_json::json!({}), world.now).unwrap();
+    world.pass(601);
+    assert_eq!(world.prune(), [], "not read lately");
+    world.custody.authority_heard(source, &serde_json::json!({}), world.now).unwrap();
+    assert_eq!(world.prune(), [id]);
+}

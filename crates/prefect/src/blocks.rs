@@ -175,12 +175,30 @@ impl Client {
     /// # Errors
     /// What the server says; not that there is none.
     pub async fn setting(&self, name: &str) -> Result<Option<Value>> {
+        Ok(self.find_setting(name).await?.map(|(_, value)| value))
+    }
+
+    /// As [`setting`](Self::setting), with the place: "block json/pruning-config".
+    ///
+    /// # Errors
+    /// What the server says; not that there is none.
+    pub async fn find_setting(&self, name: &str) -> Result<Option<(String, Value)>> {
         for name in spellings(name) {
             if let Some(value) = self.json_block(&name).await? {
-                return Ok(Some(value));
+                return Ok(Some((format!("block json/{name}"), value)));
             }
         }
-        self.variable(&name.replace('-', "_")).await
+        self.variable_spelled(name).await
+    }
+
+    /// A variable under any spelling of its name.
+    async fn variable_spelled(&self, name: &str) -> Result<Option<(String, Value)>> {
+        for name in spellings(name) {
+            if let Some(value) = self.variable(&name).await? {
+                return Ok(Some((format!("variable {name}"), value)));
+            }
+        }
+        Ok(None)
     }
 
     /// A secret as the incumbent kept it: block `secret/<name>`, else a variable that is a string.
@@ -193,8 +211,8 @@ impl Client {
                 return Ok(Some(secret));
             }
         }
-        let variable = self.variable(&name.replace('-', "_")).await?;
-        Ok(variable.and_then(|value| value.as_str().map(Secret::new)))
+        let variable = self.variable_spelled(name).await?;
+        Ok(variable.and_then(|(_, value)| value.as_str().map(Secret::new)))
     }
 }
 

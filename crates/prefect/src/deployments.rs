@@ -158,6 +158,14 @@ impl Client {
         optional(self.get(&["deployments", "name", flow, name]).await)
     }
 
+    /// All that the server says of the deployment `flow/name`, in its own words: to be kept, and put back.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn whole_deployment(&self, flow: &str, name: &str) -> Result<Option<Value>> {
+        optional(self.get(&["deployments", "name", flow, name]).await)
+    }
+
     /// The deployment of this id.
     ///
     /// # Errors

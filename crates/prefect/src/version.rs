@@ -59,6 +59,11 @@ impl ServerVersion {
         self.three()
     }
 
+    /// The form of a deployment can be changed after it was made.
+    pub fn has_changeable_forms(&self) -> bool {
+        self.three()
+    }
+
     /// Variables of any JSON value; before, they are strings.
     pub fn has_json_variables(&self) -> bool {
         self.three()

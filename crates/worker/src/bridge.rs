@@ -1,6 +1,6 @@
 //! What the parts of the worker share: the server, the journal, and which run is which.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Engine, NewRun, Orchestrator, Registry, RunId, StateType as Local};
@@ -27,6 +27,7 @@ pub(crate) struct Bridge {
     pub engine: Engine,
     pub registry: Registry,
     pub ledger: Ledger,
+    pub aliases: BTreeMap<String, String>,
     pub host: String,
     pub tell: Tell,
     pub flows: Mutex<HashMap<Uuid, String>>,
@@ -51,17 +52,18 @@ impl Bridge {
         run.infrastructure_pid.as_deref().is_some_and(|pid| pid.ends_with(&self.ledger.mark()))
     }
 
-    /// The name of a flow. Flows keep their names.
+    /// The name here of a flow there. Flows keep their names.
     pub async fn flow_name(&self, id: Uuid) -> Result<Option<String>> {
         let lock = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(name) = lock().get(&id) {
             return Ok(Some(name.clone()));
         }
         let found = self.client.flow_by_id(id).await?;
-        if let Some(flow) = &found {
-            lock().insert(id, flow.name.clone());
+        let name = found.map(|flow| self.aliases.get(&flow.name).cloned().unwrap_or(flow.name));
+        if let Some(name) = &name {
+            lock().insert(id, name.clone());
         }
-        Ok(found.map(|flow| flow.name))
+        Ok(name)
     }
 
     /// Claims a polled run and makes its run here. The transition is written down before it is proposed, so a

@@ -19,6 +19,14 @@ pub enum Error {
         /// SQLite's words.
         reason: String,
     },
+    /// The file that says what deployments were before they were taken over.
+    #[error("{path}: what deployments were before they were taken over cannot be used: {reason}; check the disk and the folder's owner", path = .path.display())]
+    Saved {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// The pool is for other workers.
     #[error(
         "work pool {pool} is of type {kind}, not beamrail: other workers may take its runs; name another pool, or set one up with `beamrail prefect setup`"
@@ -37,7 +45,7 @@ impl Error {
         match self {
             Error::Prefect(error) => error.retry_helps(),
             Error::Engine(error) => error.retry_helps(),
-            Error::Ledger { .. } | Error::WrongPool { .. } => false,
+            Error::Ledger { .. } | Error::Saved { .. } | Error::WrongPool { .. } => false,
         }
     }
 }

@@ -13,10 +13,14 @@ mod edges;
 mod error;
 mod ledger;
 mod mirror;
+mod orders;
+mod settings;
 mod setup;
 mod show;
 mod worker;
 
 pub use error::{Error, Result};
-pub use setup::{Change, Item, Plan, plan};
+pub use orders::{ORDERS, deliver_order};
+pub use settings::PrefectSettings;
+pub use setup::{Change, Item, Plan, Saved, Wanted, plan, put_back, saved, take_over};
 pub use worker::{Options, POOL_TYPE, Summary, Worker};

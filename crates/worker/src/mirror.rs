@@ -359,7 +359,8 @@ impl Bridge {
             let of = report.steps.iter().find(|step| waits(step) && step.handle.as_ref() == Some(&handle));
             let Some(of) = of else { continue };
             let task = self.task(report, of).await?;
-            let flow = self.client.flow(&child.flow).await?;
+            let there = self.aliases.iter().find(|(_, here)| **here == child.flow).map(|(there, _)| there);
+            let flow = self.client.flow(there.unwrap_or(&child.flow)).await?;
             let new = NewFlowRun {
                 name: Some(child.name.clone()),
                 parameters: child.parameters.clone(),

@@ -27,6 +27,8 @@ pub struct Options {
     pub queues: Vec<String>,
     /// Runs at once.
     pub concurrency: usize,
+    /// Flows that have other names here, by their names in Prefect.
+    pub aliases: std::collections::BTreeMap<String, String>,
     /// Its name in Prefect.
     pub name: String,
     /// How often to look for runs.
@@ -46,6 +48,7 @@ impl Options {
             pool: pool.into(),
             queues: Vec::new(),
             concurrency: 8,
+            aliases: std::collections::BTreeMap::new(),
             name: format!("beamrail {}", host()),
             poll: Duration::from_secs(5),
             beat: Duration::from_secs(30),
@@ -98,6 +101,7 @@ impl Worker {
             engine,
             registry,
             ledger: Ledger::open(ledger)?,
+            aliases: options.aliases.clone(),
             host: host(),
             tell,
             flows: std::sync::Mutex::default(),

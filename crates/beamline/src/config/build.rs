@@ -16,6 +16,7 @@ use sites::{
 use super::absent::Absent;
 use super::{Config, Error, FacilityKind, SiteKind, expand};
 use crate::runtime::{Beamline, DispatcherSettings, Facility, FlowSettings, Home, ReconSettings};
+use crate::settings::{Keeper, Places};
 
 /// The service that is told of datasets, as custody's policy names it.
 pub(super) const CATALOGUE: &str = "catalogue";
@@ -36,7 +37,9 @@ impl Config {
         let engine = Engine::open(self.journal(), clock.clone())?;
         let custody = Custody::open(&self.custody_database())?;
         let policy = self.policy();
-        custody.configure(&policy, &format!("{}", self.path.display()), clock.now())?;
+        let settings = Keeper::new(policy.clone(), Places::of(self));
+        // What was set elsewhere stays in force until it is read again.
+        custody.configure(&settings.standing(&custody)?, &format!("{}", self.path.display()), clock.now())?;
         let link = Arc::new(self.link());
         let sites = self.storages(&link);
         let beamline = Arc::new(Beamline {
@@ -46,7 +49,9 @@ impl Config {
             custody: Arc::new(custody),
             policy,
             flows: self.flow_settings(),
+            settings,
             clock,
+            orders: OnceLock::new(),
             runs: OnceLock::new(),
         });
         // Set once, here, so it cannot be set already.

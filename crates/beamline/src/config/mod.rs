@@ -14,6 +14,7 @@ mod facilities;
 mod find;
 mod flows;
 mod kinds;
+mod operator;
 mod policy;
 mod read;
 mod sections;
@@ -31,6 +32,7 @@ pub use error::{Error, Problem};
 pub use find::{FILE_NAME, find, places};
 pub use flows::FLOWS;
 pub use kinds::{FacilityKind, SiteKind};
+pub use operator::{CUSTODY_QUEUE, is_custodial};
 
 /// One beamline's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub export: ExportPolicy,
     /// `[custody]`.
     pub custody: CustodySection,
+    /// `[prefect]`.
+    pub prefect: PrefectSection,
     /// `[schedules.NAME]`.
     pub schedules: BTreeMap<String, Schedule>,
     /// `[web]`.
@@ -72,6 +76,22 @@ pub struct BeamlineSection {
     pub data_host: Option<String>,
     /// Whether a catalogue is told of datasets.
     pub catalogue: bool,
+}
+
+/// Where runs go on a Prefect server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefectSection {
+    /// The work pool of all flows that name none of their own.
+    pub pool: String,
+    /// One queue for all flows that name none of their own, but those that custody's owner does; where it is not
+    /// said, a queue for each kind of work.
+    pub queue: Option<String>,
+}
+
+impl Default for PrefectSection {
+    fn default() -> Self {
+        Self { pool: "beamrail".to_owned(), queue: None }
+    }
 }
 
 /// A place that stores.

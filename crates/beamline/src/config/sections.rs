@@ -7,7 +7,7 @@ use custody::{Age, ExportPolicy, Keep, Level, RelPath, Rule};
 
 use super::facilities::Reference;
 use super::read::{Problems, Section, nearest};
-use super::{Area, BeamlineSection, CustodySection, Schedule, Site, SiteKind, Watch, flows};
+use super::{Area, BeamlineSection, CustodySection, PrefectSection, Schedule, Site, SiteKind, Watch, flows};
 
 /// The areas that a site may have.
 const AREAS: [&str; 2] = ["raw", "scratch"];
@@ -250,6 +250,21 @@ pub(super) fn custody(
     }
     section.finish(problems);
     (problems.found.len() == before).then_some(custody)
+}
+
+/// `[prefect]`.
+pub(super) fn prefect(section: Option<Section<'_, '_>>, problems: &mut Problems<'_>) -> PrefectSection {
+    let mut prefect = PrefectSection::default();
+    let Some(mut section) = section else { return prefect };
+    if let Some((at, pool)) = section.text("pool", problems) {
+        if pool.trim().is_empty() || pool.contains(['/', '%', '&', '>', '<']) {
+            problems.at(at, section.key("pool"), "is no name of a work pool; write for example \"beamrail\"");
+        }
+        prefect.pool = pool;
+    }
+    prefect.queue = section.text("queue", problems).map(|(_, queue)| queue);
+    section.finish(problems);
+    prefect
 }
 
 /// `[schedules.NAME]`.

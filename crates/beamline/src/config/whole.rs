@@ -40,6 +40,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     let watch = sections::watch(file.section("watch", problems), problems);
     let export = sections::export(file.section("export", problems), problems);
     let custody = sections::custody(file.section("custody", problems), problems);
+    let prefect = sections::prefect(file.section("prefect", problems), problems);
     let schedules = file.section("schedules", problems);
     let schedules = schedules.map(|section| section.each("schedule", problems)).unwrap_or_default();
     let schedules: Vec<_> =
@@ -108,6 +109,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Error> {
         watch,
         export,
         custody,
+        prefect,
         schedules: schedules.into_iter().filter_map(|(name, one)| Some((name, one?))).collect(),
         web,
         environment: super::Environment::default(),

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::job::FACILITY_DOWN;
 use super::work::{Outcome, patient, scan_of, sight};
 use crate::error::{EXPORT_CONTROLLED, Error, Result};
-use crate::runtime::Beamline;
+use crate::runtime::{Beamline, DispatcherSettings};
+use crate::settings::{self, DECISIONS, Given};
 
 /// The flow that moves a new scan.
 const NEW_FILE: &str = "new_832_file_flow";
@@ -75,7 +76,7 @@ pub(super) async fn dispatch(
     let path = parameters.file_path.clone().unwrap_or_default();
     let identity = scan_of(&path)?;
     let scan = identity.name.clone();
-    let settings = beam.flows.dispatcher.clone();
+    let settings = decided(&beam, &context).await?;
     let flag = parameters.is_export_control;
     let controlled = sight(&beam, &context, &scan, flag).await?;
     let given = json!({ "file_path": path, "is_export_control": flag });
@@ -110,6 +111,25 @@ pub(super) async fn dispatch(
     let code = failures.first().and_then(|(_, failure)| failure.code.clone());
     let failure = Failure::fatal(format!("{scan}: {}", text.join("; ")));
     Err(Failure { code, ..failure })
+}
+
+/// What the dispatcher does today: the configuration, with what the operator decided elsewhere. A journalled answer, so
+/// that a run that is taken up again does what it began.
+async fn decided(beam: &Arc<Beamline>, context: &Context) -> Outcome<DispatcherSettings> {
+    let work = |step: StepContext| async move {
+        let base = &beam.flows.dispatcher;
+        let given = match beam.settings.decisions().await {
+            Ok(Some(given)) => Given::from([(DECISIONS.to_owned(), given)]),
+            Ok(None) => return Ok(base.clone()),
+            Err(why) => {
+                step.warn(format!("the configuration decides, for {DECISIONS} could not be read: {why}"));
+                return Ok(base.clone());
+            }
+        };
+        settings::decisions(base, beam.flows.recon.keys(), &given)
+            .map_err(|why| Failure::fatal(why).with_code("bad-settings"))
+    };
+    context.step("decide", patient(), work).await
 }
 
 /// One reconstruction, at the facility meant for it or at another.

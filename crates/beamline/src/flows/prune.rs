@@ -95,9 +95,10 @@ pub(super) async fn prune(
     parameters: PruneParameters,
 ) -> Outcome<Pruned> {
     let wanted = parameters.relative_path.clone();
-    let plan = |_: StepContext| {
-        let share = share(&beam, place.as_ref(), wanted.as_deref());
-        async move { Ok(share?) }
+    // A run that slept for days plans anew, by the settings of now.
+    let plan = |_: StepContext| async {
+        beam.refresh().await?;
+        Ok(share(&beam, place.as_ref(), wanted.as_deref())?)
     };
     let mut share: Share = context.step("plan", patient().input(&(&place, &wanted)), plan).await?;
     let mut scrubbed = 0;
@@ -204,6 +205,7 @@ async fn delete_now(beam: &Beamline, step: &StepContext, plan: i64, copy: CopyId
     let item = stored.items.iter().find(|item| item.copy == copy);
     let item = item.ok_or_else(|| Failure::fatal(format!("plan {plan} has no {copy}")))?;
     let evidence = look(beam, item).await?;
+    beam.settings.refresh_if_old(&beam.custody, beam.now()).await.map_err(Error::from)?;
     let permit = match beam.custody.permit(plan, copy, &evidence, beam.now()) {
         Ok(permit) => permit,
         Err(custody::Error::Refused(refusal)) => {

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::work::{Outcome, patient, relative_path};
 use crate::error::{Error, Result};
 use crate::identity::tag;
-use crate::runtime::{Beamline, prune_flow};
+use crate::runtime::{Beamline, Order, prune_flow, prune_tag};
 
 /// A copy and when it may go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,21 +32,35 @@ pub(super) async fn schedule(
     context: &Context,
     copies: &[CopyId],
 ) -> Outcome<BTreeMap<String, Timestamp>> {
-    let work = |_: StepContext| {
-        let found = due(beam, copies);
-        async move { Ok(found?) }
+    let work = |_: StepContext| async move {
+        beam.refresh().await?;
+        Ok(due(beam, copies)?)
     };
     let dues: Vec<Due> = context.step("retention", patient().input(&copies), work).await?;
     let mut schedule = BTreeMap::new();
     for due in dues {
+        schedule.insert(format!("{}:{}", due.site, due.path), due.at);
         let parameters = json!({ "relative_path": due.path, "source_endpoint": due.site });
+        if let Some(orders) = beam.orders.get() {
+            // Shown, moved and cancelled where the operator looks; delivered when that answers.
+            let order = Order {
+                key: format!("prune:{}:{}:{}", due.site, due.path, due.at),
+                name: format!("delete {}: {}", due.site, due.path),
+                tags: vec![due.scan, prune_tag(&due.site, &due.path)],
+                flow: due.flow,
+                parameters,
+                at: due.at,
+            };
+            let message = serde_json::to_value(&order).unwrap_or_default();
+            context.scope(&format!("{}", due.copy)).send(orders, &order.key, message).await?;
+            continue;
+        }
         let new = NewRun::of(&due.flow, parameters)
             .named(format!("delete {}: {}", due.site, due.path))
             .key(format!("{} until {}", due.copy, due.at))
             .tag(&due.scan)
             .at(due.at);
         context.scope(&format!("{}", due.copy)).start_run(&due.flow, new).await?;
-        schedule.insert(format!("{}:{}", due.site, due.path), due.at);
     }
     Ok(schedule)
 }
@@ -71,7 +85,9 @@ fn due(beam: &Beamline, copies: &[CopyId]) -> Result<Vec<Due>> {
 
 /// When the rule of its area lets a copy go, as far as that is known now.
 fn when(beam: &Beamline, copy: &CopyRecord) -> Result<Option<Timestamp>> {
-    let Some(area) = beam.policy.area(&copy.site, &copy.area) else { return Ok(None) };
+    // The policy in force, which operators may have changed since this process began.
+    let policy = beam.custody.settings().map_err(Error::from)?.1;
+    let Some(area) = policy.area(&copy.site, &copy.area) else { return Ok(None) };
     Ok(match &area.retention {
         Rule::Never => None,
         Rule::After(age) => copy.first_verified_at.map(|at| age.after(at)),

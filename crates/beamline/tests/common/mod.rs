@@ -141,7 +141,9 @@ pub fn beam_with(root: &Path, clock: Clock, change: impl FnOnce(&mut Beamline)) 
             prune_aliases: [("prune_spot832".to_owned(), ("als".to_owned(), "raw".to_owned()))].into(),
             catalogue: Some("catalogue".to_owned()),
         },
+        settings: beamline::settings::Keeper::default(),
         clock,
+        orders: OnceLock::new(),
         runs: OnceLock::new(),
     };
     change(&mut beam);

@@ -5,14 +5,17 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use beamline::config::Config;
+use beamline::config::{Config, Environment};
 use beamline::identity::Identity;
+use beamline::settings::{self, Source};
 use beamline::{Beamline, flows};
 use custody::ScanName;
 use engine::{Clock, Engine, Orchestrator, Registry, Run, RunFilter, RunId};
 use jiff::Timestamp;
 use serde_json::Value;
+use worker::PrefectSettings;
 
+use super::live::say;
 use crate::exit::{Exit, Failure};
 
 /// Which beamline: a flag that several commands share.
@@ -22,6 +25,9 @@ pub(crate) struct BeamArgs {
     #[arg(long, value_name = "FILE", global = true, help_heading = "Beamline")]
     pub(crate) config: Option<PathBuf>,
 }
+
+/// In the state folder, while a Prefect server has the schedules: its address.
+const PREFECT_MARKER: &str = "prefect-server";
 
 /// A beamline, opened.
 pub(crate) struct Beam {
@@ -36,6 +42,31 @@ impl Beam {
     /// Reads the configuration and opens what it names.
     pub(crate) fn open(args: &BeamArgs) -> Result<Self, Failure> {
         Self::with(Config::load(args.config.as_deref())?, Clock::system())
+    }
+
+    /// As [`open`](Self::open), with the settings and secrets that operators keep in Prefect, where
+    /// `PREFECT_API_URL` names a server: for what acts on them.
+    pub(crate) fn open_with_settings(args: &BeamArgs) -> Result<Self, Failure> {
+        let mut config = Config::load(args.config.as_deref())?;
+        let Some(client) = super::prefect::client()? else { return Self::with(config, Clock::system()) };
+        let source = PrefectSettings::new(&client)?;
+        let runtime = super::globus::runtime()?;
+        let asked = runtime.block_on(async {
+            let secrets = source.secrets().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((secrets, source.read(&[settings::ALLOCATION.to_owned()]).await?))
+        });
+        match asked {
+            Ok((secrets, given)) => {
+                config.environment =
+                    Environment::before(move |name| secrets.get(name).map(|one| one.expose().to_owned()));
+                settings::at_start(&mut config, &given);
+            }
+            Err(why) => say(&format!("credentials come from the environment alone: {why}")),
+        }
+        let beam = Self::with(config, Clock::system())?;
+        beam.beamline.settings.attach(Arc::new(source));
+        let _ = beam.beamline.orders.set(worker::ORDERS);
+        Ok(beam)
     }
 
     /// A configuration, at another time.
@@ -70,7 +101,50 @@ impl Beam {
 
     /// Tells the engine what the configuration says of the flows, where it does not know already.
     pub(crate) fn deploy(&self) -> Result<(), Failure> {
-        let wanted = self.config.deployments(&self.registry);
+        if self.is_on_prefect() { self.deploy_without_schedules() } else { self.deploy_whole() }
+    }
+
+    /// As [`deploy`](Self::deploy), by a worker: it decides for all commands on this journal who has the schedules,
+    /// a Prefect server or the journal.
+    pub(crate) fn deploy_as_worker(&self, server: Option<&str>) -> Result<(), Failure> {
+        let marker = self.config.state.join(PREFECT_MARKER);
+        let written = match server {
+            Some(server) => std::fs::write(&marker, format!("{server}\n")),
+            None => match std::fs::remove_file(&marker) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        written.map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot write {}: {error}", marker.display()))
+        })?;
+        if server.is_none() {
+            self.beamline.custody.authority_ends(&who(), self.now())?;
+        }
+        if server.is_some() { self.deploy_without_schedules() } else { self.deploy_whole() }
+    }
+
+    /// Whether the runs of this journal come from a Prefect server: by the environment, or by its last worker.
+    pub(crate) fn is_on_prefect(&self) -> bool {
+        let named = std::env::var("PREFECT_API_URL").is_ok_and(|text| !text.trim().is_empty());
+        named || self.config.state.join(PREFECT_MARKER).exists()
+    }
+
+    fn deploy_whole(&self) -> Result<(), Failure> {
+        self.deploy_these(self.config.deployments(&self.registry))
+    }
+
+    /// Prefect has the schedules, pools and queues.
+    fn deploy_without_schedules(&self) -> Result<(), Failure> {
+        let mut wanted = self.config.deployments(&self.registry);
+        for one in &mut wanted {
+            one.schedules.clear();
+            (one.pool, one.queue) = ("default".to_owned(), "default".to_owned());
+        }
+        self.deploy_these(wanted)
+    }
+
+    fn deploy_these(&self, wanted: Vec<engine::Deployment>) -> Result<(), Failure> {
         self.wait(async {
             let known = self.engine.deployments().await?;
             for one in &known {

@@ -20,6 +20,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 mod live;
 pub(crate) mod man;
+pub(crate) mod prefect;
 pub(crate) mod prune;
 pub(crate) mod recipes;
 pub(crate) mod reconcile;

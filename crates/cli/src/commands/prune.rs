@@ -50,10 +50,15 @@ enum Command {
 
 /// Plans, prunes, tells, switches.
 pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
-    let beam = Beam::open(&args.beam)?;
+    let beam = Beam::open_with_settings(&args.beam)?;
     let custody = &beam.beamline.custody;
     match &args.command {
         None | Some(Command::Plan) => {
+            beam.wait(beam.beamline.refresh())?;
+            if let Some((source, why)) = custody.authority()?.and_then(|one| Some((one.source, one.silent?)))
+            {
+                say(&format!("nothing would be deleted now: settings in {source} are not known: {why}"));
+            }
             let plan = custody.plan(beam.now())?;
             if args.json { output::print_json(&plan) } else { output::print(&describe(&beam, &plan)?) }
         }
@@ -190,6 +195,8 @@ fn history(beam: &Beam, limit: usize, as_json: bool) -> Result<(), Failure> {
         Event::Announced,
         Event::Switched,
         Event::Lost,
+        Event::SettingsSilent,
+        Event::SettingsHeard,
     ];
     let mut entries: Vec<Entry> = Vec::new();
     for event in events {

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 /// Runs the flow and prints what it found.
 pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
-    let beam = Beam::open(&args.beam)?;
+    let beam = Beam::open_with_settings(&args.beam)?;
     beam.deploy()?;
     let parameters = json!({ "adopt": args.adopt, "start_missed": args.start_missed });
     let new = NewRun::of("reconcile", parameters).named("reconcile, by hand");

@@ -62,7 +62,7 @@ pub(crate) struct Args {
 
 /// Starts the run, and follows it.
 pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
-    let beam = Beam::open(&args.beam)?;
+    let beam = Beam::open_with_settings(&args.beam)?;
     let Some(flow) = &args.flow else { return list(&beam, args.json) };
     let new = new_run(&beam, args, flow)?;
     let later = new.at;

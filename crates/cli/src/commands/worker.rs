@@ -15,39 +15,50 @@ use crate::output;
 ///
 /// Runs go on where they were when the worker or its machine dies; another worker of the same journal takes them over
 /// after 30 s. On SIGTERM or Ctrl-C, runs get 10 s and are handed back; work outside goes on and is found again.
+///
+/// Where PREFECT_API_URL is set, it does the runs of a pool of that Prefect server (beamrail prefect setup makes it) and
+/// shows them there; while the server is silent, what runs goes on and is told later.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     beam: BeamArgs,
 
-    /// The pool to work for
-    #[arg(long, value_name = "POOL", default_value = "default")]
-    pool: String,
+    /// The pool to work for [default: "default"; on Prefect [prefect] pool of the configuration, else "beamrail"]
+    #[arg(long, value_name = "POOL")]
+    pub(super) pool: Option<String>,
 
-    /// Only these queues of it
+    /// Only these queues of it; may be given several times
     #[arg(long, value_name = "QUEUE")]
-    queue: Vec<String>,
+    pub(super) queue: Vec<String>,
+
+    /// Its name in Prefect [default: "beamrail HOST"]; two workers of one pool must not share one
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
 
     /// Runs at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    concurrency: u16,
+    pub(super) concurrency: u16,
 
     /// End when nothing is due and nothing is at work
     #[arg(long)]
-    once: bool,
+    pub(super) once: bool,
 
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Works until told to stop.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let beam = Beam::open(&args.beam)?;
-    beam.deploy()?;
+    let beam = Beam::open_with_settings(&args.beam)?;
+    if let Some(client) = super::prefect::client()? {
+        return super::prefect::work(args, &beam, client);
+    }
+    beam.deploy_as_worker(None)?;
+    let pool = args.pool.as_deref().unwrap_or("default");
     let stop = super::stop_on_signals()?;
     let worker = Worker::new(beam.engine.store(), beam.registry.clone())
-        .pool(&args.pool)
+        .pool(pool)
         .queues(args.queue.clone())
         .concurrency(args.concurrency.into());
     let mut worker = with_couriers(worker, &beam.config);
@@ -57,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     say(&format!(
         "worker of pool {} for beamline {}: {} flows, journal {}",
-        args.pool,
+        pool,
         beam.config.beamline.id,
         beam.registry.iter().count(),
         beam.config.journal().display()

@@ -51,6 +51,10 @@ impl Dir {
         // Whoever runs the tests may have credentials; they are not for these.
         command.env_remove("GLOBUS_CLIENT_ID").env_remove("GLOBUS_CLIENT_SECRET");
         command
+            .env_remove("PREFECT_API_URL")
+            .env_remove("PREFECT_API_AUTH_STRING")
+            .env_remove("PREFECT_API_KEY");
+        command
     }
 
     /// Runs the binary to its end. It may never panic, whatever it is given.

@@ -16,7 +16,8 @@ async fn two_workers_share_a_queue_and_nothing_is_done_twice() {
     let Some(server) = server::start(3, &[]) else { return };
     let client = Client::new(Settings::new(&server.api()).unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    worker::plan(&client, "beamline", &deployments()).await.unwrap().apply(&client).await.unwrap();
+    let wanted = worker::Wanted::new("beamline", deployments());
+    worker::plan(&client, wanted).await.unwrap().apply(&client).await.unwrap();
     let world = folder.path().join("world");
     let journals = ["host-a", "host-b"].map(|name| folder.path().join(name));
     for made in journals.iter().chain([&world]) {

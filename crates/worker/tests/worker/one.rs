@@ -200,23 +200,23 @@ async fn life(mut server: server::Server) {
 
 /// Set-up makes what is missing, and nothing the second time.
 async fn set_up(client: &Client) {
-    let wanted = deployments();
-    let plan = worker::plan(client, "beamline", &wanted).await.unwrap();
+    let wanted = || worker::Wanted::new("beamline", deployments());
+    let plan = worker::plan(client, wanted()).await.unwrap();
     assert!(!plan.is_done());
     plan.apply(client).await.unwrap();
-    let plan = worker::plan(client, "beamline", &wanted).await.unwrap();
+    let plan = worker::plan(client, wanted()).await.unwrap();
     assert!(plan.is_done(), "{:?}", plan.items);
     // Somebody changed the form; it is put right.
     let found = client.deployment("short", "short").await.unwrap().unwrap();
     client.update_deployment(found.id, &json!({ "description": "by hand" })).await.unwrap();
-    let plan = worker::plan(client, "beamline", &wanted).await.unwrap();
+    let plan = worker::plan(client, wanted()).await.unwrap();
     assert!(!plan.is_done(), "{:?}", plan.items);
     plan.apply(client).await.unwrap();
-    assert!(worker::plan(client, "beamline", &wanted).await.unwrap().is_done());
+    assert!(worker::plan(client, wanted()).await.unwrap().is_done());
     // A pool of another kind of worker is not touched.
     client.create_work_pool("python", "process", "", &json!({})).await.unwrap();
-    assert!(worker::plan(client, "python", &wanted).await.is_err());
-    assert_eq!(registry().iter().count(), wanted.len());
+    assert!(worker::plan(client, worker::Wanted::new("python", deployments())).await.is_err());
+    assert_eq!(registry().iter().count(), deployments().len());
 }
 
 /// The graph as the interface draws it: each task with what it follows, by name.
