@@ -386,8 +386,17 @@ fn move_up(blocks: &mut [Complexes]) {
 /// Copies row `k` of some blocks: the cells to `plus`, their opposites in reverse order to `minus`.
 #[inline(always)]
 fn copy(blocks: &[Complexes], k: usize, plus: &mut [[u64; 2]], minus: &mut [[u64; 2]]) {
-    for (block, (plus, minus)) in blocks.iter().zip(plus.iter_mut().zip(minus.iter_mut().rev())) {
-        let [a, b, c, d] = block[k % RING];
+    // Four blocks fill a cache line of either.
+    let (fours, rest) = blocks.as_chunks::<4>();
+    let (plus_fours, plus) = plus.as_chunks_mut::<4>();
+    let (minus, minus_fours) = minus.as_rchunks_mut::<4>();
+    for (blocks, (plus, minus)) in fours.iter().zip(plus_fours.iter_mut().zip(minus_fours.iter_mut().rev())) {
+        let [p, q, r, s] = [&blocks[0][k], &blocks[1][k], &blocks[2][k], &blocks[3][k]];
+        *plus = [[p[0], p[2]], [q[0], q[2]], [r[0], r[2]], [s[0], s[2]]];
+        *minus = [[s[3], s[1]], [r[3], r[1]], [q[3], q[1]], [p[3], p[1]]];
+    }
+    for (block, (plus, minus)) in rest.iter().zip(plus.iter_mut().zip(minus.iter_mut().rev())) {
+        let [a, b, c, d] = block[k];
         *plus = [a, c];
         *minus = [d, b];
     }

@@ -15,6 +15,7 @@ use rustfft::{Fft, FftPlanner};
 use super::wrap::{NODES, Stretch, response};
 use super::{GridrecOptions, Padding};
 use crate::aligned::Aligned;
+use crate::ln::fma;
 
 /// One frequency of two slices: their combined spectrum at +j (re, im) and at −j (re, im).
 pub(crate) type Sample = [f32; 4];
@@ -23,8 +24,24 @@ pub(crate) type Sample = [f32; 4];
 const KEEP: f64 = 2.0;
 /// Length up to which a line is made three times as long as its longest lag.
 const LONG_ENOUGH: usize = 1024;
-/// Frequencies whose corrections are summed at a time.
+/// Frequencies that are treated at a time.
 const BLOCK: usize = 16;
+
+/// Real and imaginary parts of a block of frequencies.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Parts([[f32; BLOCK]; 2]);
+
+/// A block at +j (real, imaginary) and at −j (real, imaginary).
+type Sums = [[f32; BLOCK]; 4];
+
+/// Values by blocks, zeros behind the last.
+fn parts(values: &[Complex64]) -> Vec<Parts> {
+    let part = |values: &[Complex64], of: fn(&Complex64) -> f64| {
+        std::array::from_fn(|j| values.get(j).map_or(0.0, of) as f32)
+    };
+    values.chunks(BLOCK).map(|block| Parts([part(block, |v| v.re), part(block, |v| v.im)])).collect()
+}
 
 /// Plan of the per-projection work.
 pub(crate) struct Lines {
@@ -32,26 +49,21 @@ pub(crate) struct Lines {
     length: usize,
     forward: Arc<dyn Fft<f32>>,
     /// Filter, amplitude and shift to the rotation axis; j = 0..=length/2.
-    phase: Vec<Complex32>,
+    phase: Vec<Parts>,
     /// Share of each column in each moment.
     shares: Vec<Share>,
     /// What the plain and the alternating moments add.
     corrections: Vec<Correction>,
     /// What a unit end value adds to each frequency when it continues to the left, and to the right.
-    edges: Option<[Vec<Complex32>; 2]>,
+    edges: Option<[Vec<Parts>; 2]>,
     count: usize,
 }
 
-/// What moments add to the frequencies from `first`, by blocks of these.
+/// What moments add to the frequencies from block `first` on: (block, node).
 struct Correction {
     first: usize,
-    factors: Vec<Factors>,
+    factors: Vec<[Parts; NODES]>,
 }
-
-/// (node, part, frequency in the block).
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Factors([[[f32; BLOCK]; 2]; NODES]);
 
 /// Share of a column in each moment.
 #[derive(Clone, Copy)]
@@ -59,34 +71,28 @@ struct Factors([[[f32; BLOCK]; 2]; NODES]);
 struct Share([f32; NODES]);
 
 impl Correction {
-    fn new(first: usize, amplitude: f64, spectra: &[Vec<Complex64>]) -> Self {
-        let count = spectra.first().map_or(0, Vec::len);
-        let factors = (0..count.div_ceil(BLOCK))
-            .map(|block| {
-                let value = |k: usize, j: usize| {
-                    spectra[k].get(block * BLOCK + j).map_or(Complex64::default(), |v| v * amplitude)
-                };
-                Factors(std::array::from_fn(|k| {
-                    [
-                        std::array::from_fn(|j| value(k, j).re as f32),
-                        std::array::from_fn(|j| value(k, j).im as f32),
-                    ]
-                }))
+    /// `spectra` begin at frequency `from`.
+    fn new(from: usize, amplitude: f64, spectra: &[Vec<Complex64>]) -> Self {
+        let by_node: Vec<Vec<Parts>> = spectra
+            .iter()
+            .map(|spectrum| {
+                let before = std::iter::repeat_n(Complex64::default(), from % BLOCK);
+                let values: Vec<_> = before.chain(spectrum.iter().map(|v| v * amplitude)).collect();
+                parts(&values)
             })
             .collect();
-        Self { first, factors }
+        let blocks = by_node.first().map_or(0, Vec::len);
+        let factors = (0..blocks).map(|block| std::array::from_fn(|k| by_node[k][block])).collect();
+        Self { first: from / BLOCK, factors }
     }
 
-    /// Adds to the sums at +j (first) and −j of each frequency.
+    /// Adds what moments of the two slices bring.
     #[inline(always)]
-    fn add<S: Simd>(&self, simd: S, moments: &[[f32; NODES]; 2], sums: &mut [[Complex32; 2]]) {
-        let blocks =
-            self.factors.iter().zip(sums.get_mut(self.first..).unwrap_or_default().chunks_mut(BLOCK));
-        for (factors, sums) in blocks {
-            let mut total = [[[0.0f32; BLOCK]; 2]; 2];
+    fn add<S: Simd>(&self, simd: S, moments: &[[f32; NODES]; 2], sums: &mut [Sums]) {
+        for (factors, sums) in self.factors.iter().zip(sums.get_mut(self.first..).unwrap_or_default()) {
             for lane in 0..BLOCK / S::F32_LANES {
                 let mut sum = [[simd.splat_f32s(0.0); 2]; 2];
-                for (k, factor) in factors.0.iter().enumerate() {
+                for (k, Parts(factor)) in factors.iter().enumerate() {
                     for part in 0..2 {
                         let factor = S::as_simd_f32s(&factor[part]).0[lane];
                         for slice in 0..2 {
@@ -95,15 +101,10 @@ impl Correction {
                         }
                     }
                 }
-                for (total, sum) in total.as_flattened_mut().iter_mut().zip(sum.as_flattened()) {
-                    S::as_mut_simd_f32s(total).0[lane] = *sum;
+                for (sums, more) in sums.iter_mut().zip(either_side(simd, sum)) {
+                    let sum = &mut S::as_mut_simd_f32s(sums).0[lane];
+                    *sum = simd.add_f32s(*sum, more);
                 }
-            }
-            // Moments are a + ib; times c + id at +j, and times c − id at −j.
-            for (j, [plus, minus]) in sums.iter_mut().enumerate() {
-                let [[ac, ad], [bc, bd]] = total.map(|parts| parts.map(|part| part[j]));
-                *plus += Complex32::new(ac - bd, ad + bc);
-                *minus += Complex32::new(ac + bd, bc - ad);
             }
         }
     }
@@ -176,22 +177,23 @@ impl Lines {
         }
         let edges = match options.padding {
             Padding::Edge(pad) if pad > 0 => Some(stretch.edges(filter, pad, count).map(|edge| {
-                edge.iter().map(|v| v * amplitude).map(|v| Complex32::new(v.re as f32, v.im as f32)).collect()
+                let values: Vec<_> = edge.iter().map(|v| v * amplitude).collect();
+                parts(&values)
             })),
             _ => None,
         };
-        let phase = (0..=nyquist)
+        let phase: Vec<_> = (0..=nyquist)
             .map(|j| {
                 let turn = -2.0 * PI * j as f64 * center / length as f64;
                 // The Nyquist frequency is its own mirror image: half to each side.
                 let share = if j == nyquist { 0.5 } else { 1.0 };
                 let value = response(filter, j as f64 / length as f64) * share * amplitude;
-                Complex32::new((value * turn.cos()) as f32, (value * turn.sin()) as f32)
+                Complex64::new(value * turn.cos(), value * turn.sin())
             })
             .collect();
         let forward = FftPlanner::new().plan_fft_inverse(length);
         let shares = stretch.shares().into_iter().map(Share).collect();
-        Self { columns, length, forward, phase, shares, corrections, edges, count }
+        Self { columns, length, forward, phase: parts(&phase), shares, corrections, edges, count }
     }
 
     /// Distance of two samples in cycles per pixel.
@@ -204,21 +206,19 @@ impl Lines {
         self.count
     }
 
-    fn sums_len(&self) -> usize {
-        self.count
+    /// Floats of the line (its first value once more behind the last), of the transform's scratch, and of the sums.
+    fn lens(&self) -> [usize; 3] {
+        let sums = self.count.div_ceil(BLOCK) * size_of::<Sums>() / size_of::<f32>();
+        [2 * (self.length + 1), 2 * self.forward.get_inplace_scratch_len(), sums]
     }
 
     pub(crate) fn buffers(&self) -> LineBuffers {
-        LineBuffers {
-            line: Aligned::zeros(2 * self.length),
-            scratch: Aligned::zeros(2 * self.forward.get_inplace_scratch_len()),
-            sums: Aligned::zeros(4 * self.sums_len()),
-        }
+        let [line, scratch, sums] = self.lens().map(Aligned::zeros);
+        LineBuffers { line, scratch, sums }
     }
 
     pub(crate) fn buffer_bytes(&self) -> usize {
-        let floats = [2 * self.length, 2 * self.forward.get_inplace_scratch_len(), 4 * self.sums_len()];
-        floats.map(Aligned::bytes).into_iter().sum()
+        self.lens().map(Aligned::bytes).into_iter().sum()
     }
 
     pub(crate) fn shared_bytes(&self) -> usize {
@@ -245,34 +245,54 @@ impl Lines {
         }
         line[n..].fill(Complex32::default());
         self.put_right(simd, line, sums);
-        self.forward.process_with_scratch(line, scratch);
+        self.forward.process_with_scratch(&mut line[..length], scratch);
+        line[length] = line[0];
 
-        for (j, (sample, [plus, minus])) in samples.iter_mut().zip(&*sums).enumerate() {
-            let (mut plus, mut minus) = (*plus, *minus);
-            if let Some(phase) = self.phase.get(j) {
-                plus += line[j] * phase;
-                minus += line[if j == 0 { 0 } else { length - j }] * phase.conj();
+        for (block, (sums, samples)) in sums.iter_mut().zip(samples.chunks_mut(BLOCK)).enumerate() {
+            let at = block * BLOCK;
+            if let Some(phase) = self.phase.get(block)
+                && let (Some(plus), Some(minus)) =
+                    (line[at..].first_chunk(), line[..=length - at].last_chunk())
+            {
+                turn::<S>(plus, minus, phase, sums);
             }
-            *sample = if flip {
-                [minus.re, minus.im, plus.re, plus.im]
-            } else {
-                [plus.re, plus.im, minus.re, minus.im]
-            };
+            let [[a, b], [c, d]] =
+                if flip { [[2, 3], [0, 1]] } else { [[0, 1], [2, 3]] }.map(|k| k.map(|k| &sums[k]));
+            match samples.as_mut_array::<BLOCK>() {
+                Some(samples) => store(samples, [a, b, c, d]),
+                None => samples.iter_mut().enumerate().for_each(|(k, s)| *s = [a[k], b[k], c[k], d[k]]),
+            }
         }
     }
 
     /// Fills `sums` with what the wrapped tails and the padding add.
     #[inline(always)]
-    fn put_right<S: Simd>(&self, simd: S, line: &[Complex32], sums: &mut [[Complex32; 2]]) {
+    fn put_right<S: Simd>(&self, simd: S, line: &[Complex32], sums: &mut [Sums]) {
         let n = self.columns;
         if let Some([left, right]) = &self.edges {
             let (first, last) = (line[0], line[n - 1]);
-            for ([plus, minus], (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
-                *plus = first * left + last * right;
-                *minus = first * left.conj() + last * right.conj();
+            for (sums, (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
+                for lane in 0..BLOCK / S::F32_LANES {
+                    let [c, d] = left.0.each_ref().map(|part| S::as_simd_f32s(part).0[lane]);
+                    let [e, f] = right.0.each_ref().map(|part| S::as_simd_f32s(part).0[lane]);
+                    let both = |first: f32, c, last: f32, e| {
+                        simd.mul_add_e_f32s(
+                            simd.splat_f32s(first),
+                            c,
+                            simd.mul_f32s(simd.splat_f32s(last), e),
+                        )
+                    };
+                    let products = [
+                        [both(first.re, c, last.re, e), both(first.re, d, last.re, f)],
+                        [both(first.im, c, last.im, e), both(first.im, d, last.im, f)],
+                    ];
+                    for (sums, product) in sums.iter_mut().zip(either_side(simd, products)) {
+                        S::as_mut_simd_f32s(sums).0[lane] = product;
+                    }
+                }
             }
         } else {
-            sums.fill([Complex32::default(); 2]);
+            sums.fill(Sums::default());
         }
         // The plain moments are the sum of those of even and odd columns, the alternating ones the difference.
         let [even, odd] = moments(simd, &line[..n], &self.shares);
@@ -280,5 +300,33 @@ impl Lines {
             let moments = [0, 1].map(|slice| std::array::from_fn(|k| even[slice][k] + sign * odd[slice][k]));
             correction.add(simd, &moments, sums);
         }
+    }
+}
+
+/// From ac, ad, bc and bd: (a + ib)(c + id), for +j, and (a + ib)(c − id), for −j.
+#[inline(always)]
+fn either_side<S: Simd>(simd: S, [[ac, ad], [bc, bd]]: [[S::f32s; 2]; 2]) -> [S::f32s; 4] {
+    [simd.sub_f32s(ac, bd), simd.add_f32s(ad, bc), simd.add_f32s(ac, bd), simd.sub_f32s(bc, ad)]
+}
+
+/// Adds the spectrum at +j, times the phase, and that at −j (in the order of memory, so backwards), times its conjugate.
+#[inline(always)]
+fn turn<S: Simd>(plus: &[Complex32; BLOCK], minus: &[Complex32; BLOCK], phase: &Parts, sums: &mut Sums) {
+    let Parts([c, d]) = phase;
+    let [a, b, e, f] = sums;
+    for j in 0..BLOCK {
+        let (here, there) = (plus[j], minus[BLOCK - 1 - j]);
+        a[j] = fma::<S>(here.re, c[j], fma::<S>(-here.im, d[j], a[j]));
+        b[j] = fma::<S>(here.re, d[j], fma::<S>(here.im, c[j], b[j]));
+        e[j] = fma::<S>(there.re, c[j], fma::<S>(there.im, d[j], e[j]));
+        f[j] = fma::<S>(there.im, c[j], fma::<S>(-there.re, d[j], f[j]));
+    }
+}
+
+/// Four planes as samples.
+#[inline(always)]
+fn store(samples: &mut [Sample; BLOCK], [a, b, c, d]: [&[f32; BLOCK]; 4]) {
+    for j in 0..BLOCK {
+        samples[j] = [a[j], b[j], c[j], d[j]];
     }
 }
