@@ -42,11 +42,11 @@ install: build ## Install binary, manual pages and bash completion (PREFIX=~/.lo
 ## Test
 
 .PHONY: test
-test: build judges prefect ## Run all tests, the examples in the documentation, and the judges
+test: build judges prefect browser ## Run all tests, the examples in the documentation, and the judges
 	@$(PYTHON) tools/test.py
 
 .PHONY: test-long
-test-long: build judges globus-long prefect ## The same and everything too slow for every day
+test-long: build judges globus-long prefect browser ## The same and everything too slow for every day
 	@BEAMRAIL_LONG=1 $(PYTHON) tools/test.py
 
 .PHONY: bench
@@ -56,6 +56,10 @@ bench: build ## Measure: CPU seconds per row by stage, and the floors (minutes; 
 .PHONY: bench-full
 bench-full: build ## The same for the record job, 980 rows or as many as half the free disk holds
 	@tools/bench.sh --full
+
+.PHONY: bench-viewer
+bench-viewer: build browser ## Measure the viewer on 2560 x 2560 x 256 voxels: first slice, moving, 20 viewers, memory
+	@tools/bench_viewer.sh
 
 .PHONY: instructions
 instructions: build ## Count instructions of small jobs, against those recorded (needs valgrind)
@@ -112,6 +116,14 @@ globus-long: ## Install the compute workers that make test-long needs
 .PHONY: prefect
 prefect: ## Install the Prefect servers that the tests start into .tools/prefect3 and .tools/prefect2
 	@tools/install.sh prefect
+
+.PHONY: browser
+browser: ## Install Chromium, and what builds and tests the viewer's page, into ui/node_modules
+	@tools/install.sh browser
+
+.PHONY: ui
+ui: browser ## Build the viewer's page into ui/dist, which is committed and compiled in
+	@cd ui && npm run --silent build
 
 .PHONY: fmt
 fmt: ## Format the code

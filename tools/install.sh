@@ -8,6 +8,7 @@
 #   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems
 #   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
+#   tools/install.sh browser   Chromium, and ui/node_modules: what builds the viewer's page and drives it in tests
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
 # installed by apt-get for root; anybody else is told the command.
@@ -182,6 +183,22 @@ install_prefect() {
     done
 }
 
+# Node builds and tests ui/; compiling needs only its build, which is committed.
+install_browser() {
+    local packages=() wanted
+    have node && have npm || packages+=(nodejs npm)
+    [ -n "${CHROMIUM:-}" ] || have chromium || have chromium-browser || have google-chrome || packages+=(chromium fonts-dejavu-core)
+    [ ${#packages[@]} -eq 0 ] || debian_packages "${packages[@]}"
+    node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+        die "Node 20.19 or newer is needed to build ui/; $(node -v) is here. Install it from nodejs.org, then run make again."
+    wanted=$({ cat ui/package-lock.json; node -v; } | cksum)
+    [ "$(cat ui/node_modules/.stamp 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing ui/node_modules from ui/package-lock.json"
+    (cd ui && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2 ||
+        die "npm ci failed (see above). It needs the npm registry: check the network or npm's proxy, then run make again."
+    printf '%s\n' "$wanted" >ui/node_modules/.stamp
+}
+
 mkdir -p .tools
 # Two makes at once would build the same venv into each other.
 if have flock; then
@@ -195,5 +212,6 @@ case "${1:-}" in
     dist) need_python && install_venv dist tools/dist-requirements.txt ;;
     globus-long) install_globus_long ;;
     prefect) install_prefect ;;
-    *) die "usage: tools/install.sh build|judges|dist|globus-long|prefect" ;;
+    browser) install_browser ;;
+    *) die "usage: tools/install.sh build|judges|dist|globus-long|prefect|browser" ;;
 esac

@@ -1,11 +1,11 @@
 """Runs every test and says in one closing line what became of them.
 
-Three stages, each run even if one before failed: the Rust tests (with cargo-nextest where it is
-installed), the examples in the documentation, and the judges of tests/judges/run.sh. Output is kept
-under target/test-logs. A test that prints a line starting with "skipped:" passed without doing its
+Four stages, each run even if one before failed: the Rust tests (with cargo-nextest where it is
+installed), the examples in the documentation, the judges of tests/judges/run.sh, and the pages in a real
+browser by tests/browser/run.sh. Output is kept under target/test-logs. A test that prints a line starting with "skipped:" passed without doing its
 work (data absent, or too slow without BEAMRAIL_LONG=1); it is counted as skipped, and listed.
 
-The protocol of the judges' script: one line "passed: WHAT", "failed: WHAT" or "skipped: WHAT" for
+The protocol of the two scripts: one line "passed: WHAT", "failed: WHAT" or "skipped: WHAT" for
 each check, and an exit status that is not 0 if one failed.
 """
 
@@ -109,10 +109,10 @@ def libtest(name: str, arguments: list[str]) -> Stage:
     return settled(stage, status)
 
 
-def judges() -> Stage:
-    """Readers written by others judge what the binary wrote."""
-    status, told, seconds = run("judges", ["bash", "tests/judges/run.sh"])
-    stage = Stage("judges", seconds=seconds)
+def script(name: str) -> Stage:
+    """Readers written by others judge what the binary wrote; a real browser shows its pages."""
+    status, told, seconds = run(name, ["bash", f"tests/{name}/run.sh"])
+    stage = Stage(name, seconds=seconds)
     stage.passed = len(re.findall(r"^passed: ", told, re.M))
     stage.failed = re.findall(r"^failed: (.*)$", told, re.M)
     stage.skipped = re.findall(r"^skipped: (.*)$", told, re.M)
@@ -124,7 +124,7 @@ def main() -> None:
         stages = [nextest()]
     else:
         stages = [libtest("rust", ["--lib", "--bins", "--tests", "--", "--show-output"])]
-    stages += [libtest("doc", ["--doc"]), judges()]
+    stages += [libtest("doc", ["--doc"]), script("judges"), script("browser")]
 
     print("\n== summary")
     for stage in stages:

@@ -10,7 +10,7 @@ import path from "node:path";
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const { chromium } = createRequire(path.join(ROOT, "ui/package.json"))("playwright-core");
 
-export const BEAMRAIL = path.join(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "release/beamrail");
+export const BEAMRAIL = process.env.BEAMRAIL ?? path.join(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "release/beamrail");
 
 let failures = 0;
 

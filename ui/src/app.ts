@@ -33,6 +33,9 @@ export class App implements Stage {
   private readonly canvas = document.createElement("canvas");
   private readonly overlay = document.createElement("canvas");
   private readonly readout = document.createElement("output");
+  private readonly footer = document.createElement("footer");
+  private readonly slide = document.createElement("input");
+  private readonly slideName = document.createElement("span");
   private readonly banner = document.createElement("div");
   private readonly foldButton = document.createElement("button");
   private drawing = false;
@@ -63,7 +66,10 @@ export class App implements Stage {
       copyLink: () => this.copyLink(),
       shareLink: () => void this.shareLink(),
       compare: (id) => void this.compare(id),
-      clearMarks: () => this.change({ marks: [] }),
+      clearMarks: () => {
+        this.change({ marks: [] });
+        this.panel.showProfile(null, this.main);
+      },
       help: () => this.help(),
     });
     this.build();
@@ -104,8 +110,20 @@ export class App implements Stage {
     this.banner.setAttribute("role", "alert");
     Object.assign(this.foldButton, { type: "button", className: "fold", textContent: "controls", title: "Shows or folds the controls (h)" });
     this.foldButton.addEventListener("click", () => this.fold());
-    this.stageBox.append(this.canvas, this.overlay, this.readout, this.banner, this.foldButton);
-    document.body.append(this.stageBox, this.panel.element, this.keys.element);
+    Object.assign(this.slide, { type: "range", min: "0", step: "1" });
+    this.slide.setAttribute("aria-label", "Slice");
+    this.slide.addEventListener("input", () => {
+      const pane = this.sliding();
+      if (pane?.axis != null) this.go(pane, Number(this.slide.value));
+    });
+    const slider = document.createElement("label");
+    slider.append(this.slideName, this.slide);
+    this.footer.append(slider, this.readout);
+    this.stageBox.append(this.canvas, this.overlay, this.banner, this.foldButton);
+    const left = document.createElement("div");
+    left.className = "left";
+    left.append(this.stageBox, this.footer);
+    document.body.append(left, this.panel.element, this.keys.element);
     if (window.innerWidth < 700) document.body.classList.add("folded");
   }
 
@@ -200,6 +218,7 @@ export class App implements Stage {
     const c = this.overlay.getContext("2d");
     if (c) drawOverlay(c, this.panes, view, this.pending, ratio);
     this.panel.show(this.main, view, this.tool);
+    this.showSlider();
     this.writeReadout();
     this.frames += 1;
     if (moving) {
@@ -240,6 +259,7 @@ export class App implements Stage {
   change(change: Partial<View>, moving = false): void {
     const next = { ...this.view, ...change };
     if (!(next.lo < next.hi)) return;
+    if (next.layout !== this.view.layout) this.reframe(next);
     const { from, to } = extent(this.main);
     const size = Math.hypot(to[0] - from[0], to[1] - from[1], to[2] - from[2]);
     const bound = (zoom: number): number => Math.min(Math.max(zoom, size * 1e-6), size / 20);
@@ -250,6 +270,18 @@ export class App implements Stage {
     this.redraw();
   }
 
+  /** Keeps as much in sight as before when pictures become smaller or larger. */
+  private reframe(next: View): void {
+    const { clientWidth: w, clientHeight: h } = this.stageBox;
+    const side = (layout: View["layout"]): number => {
+      const { area } = arrange(this.sources, layout, w, h)[0]!;
+      return Math.max(Math.min(area.w, area.h), 1);
+    };
+    const factor = side(this.view.layout) / side(next.layout);
+    next.zoom *= factor;
+    next.zoom3 *= factor;
+  }
+
   step(pane: Pane, by: number): void {
     if (pane.axis === null) return;
     const { axis } = pane;
@@ -258,10 +290,33 @@ export class App implements Stage {
     const scale = pane.source.info.levels[pane.drawn.level]?.scale[axis] ?? fine.scale[axis];
     const stride = Math.max(Math.round(scale / fine.scale[axis]), 1);
     const now = Math.round((this.view.at[axis] - fine.translation[axis]) / fine.scale[axis]);
-    const next = Math.min(Math.max(now + by * stride, 0), fine.shape[axis] - 1);
+    this.go(pane, now + by * stride);
+  }
+
+  /** Shows slice `index` of level 0, or the nearest that there is. */
+  private go(pane: Pane, index: number): void {
+    if (pane.axis === null) return;
+    const fine = pane.source.info.levels[0]!;
     const at: Vec3 = [...this.view.at];
-    at[axis] = fine.translation[axis] + next * fine.scale[axis];
+    const n = Math.min(Math.max(index, 0), fine.shape[pane.axis] - 1);
+    at[pane.axis] = fine.translation[pane.axis] + n * fine.scale[pane.axis];
     this.change({ at }, true);
+  }
+
+  /** The pane whose slice the slider moves. */
+  private sliding(): Pane | null {
+    const active = this.active();
+    return active && active.axis !== null ? active : (this.panes.find((p) => p.axis !== null) ?? null);
+  }
+
+  private showSlider(): void {
+    const pane = this.sliding();
+    this.slide.disabled = !pane;
+    if (!pane || pane.axis === null) return;
+    const fine = pane.source.info.levels[0]!;
+    this.slideName.textContent = "zyx"[pane.axis]!;
+    this.slide.max = String(fine.shape[pane.axis] - 1);
+    this.slide.value = String(Math.round((this.view.at[pane.axis] - fine.translation[pane.axis]) / fine.scale[pane.axis]));
   }
 
   pane(x: number, y: number): Pane | null {
@@ -404,7 +459,7 @@ export class App implements Stage {
   private writeReadout(): void {
     const over = this.over;
     const { view } = this;
-    const perPixel = `${lengthText(this.main, over?.pane.axis === null ? view.zoom3 : view.zoom)} per pixel`;
+    const perPixel = `${lengthText(this.main, over?.pane.axis === null || view.layout === "3d" ? view.zoom3 : view.zoom)} per pixel`;
     if (!over || over.pane.axis === null) {
       this.readout.textContent = perPixel;
       return;

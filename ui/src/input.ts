@@ -80,7 +80,8 @@ export function listen(canvas: HTMLCanvasElement, stage: Stage): void {
 
   const where = (e: MouseEvent): Finger => {
     const box = canvas.getBoundingClientRect();
-    return { x: e.clientX - box.left, y: e.clientY - box.top };
+    // The middle of the pixel that is pointed at.
+    return { x: Math.floor(e.clientX - box.left) + 0.5, y: Math.floor(e.clientY - box.top) + 0.5 };
   };
 
   const pick = (x: number, y: number): void => {
@@ -125,10 +126,11 @@ export function listen(canvas: HTMLCanvasElement, stage: Stage): void {
         stage.change({}, true);
       } else held = { pane, button: e.shiftKey && e.button === 0 ? 1 : e.button };
     }
-    if (e.pointerType === "touch") {
-      const again = e.timeStamp - tapped.time < 300 && Math.hypot(x - tapped.x, y - tapped.y) < 24;
-      if (again && fingers.size === 1 && stage.tool === "move") pick(x, y);
-      tapped = { time: e.timeStamp, x, y };
+    if (e.button === 0 && stage.tool === "move") {
+      // Of mouse and finger alike; the browser's own double click is of the mouse alone.
+      const again = e.timeStamp - tapped.time < 400 && Math.hypot(x - tapped.x, y - tapped.y) < (e.pointerType === "touch" ? 24 : 5);
+      if (again && fingers.size === 1) pick(x, y);
+      tapped = { time: again ? 0 : e.timeStamp, x, y };
     }
     e.preventDefault();
   });
@@ -179,11 +181,6 @@ export function listen(canvas: HTMLCanvasElement, stage: Stage): void {
   canvas.addEventListener("pointercancel", release);
   canvas.addEventListener("pointerleave", () => stage.point(null, 0, 0));
   canvas.addEventListener("contextmenu", (e) => e.preventDefault());
-  canvas.addEventListener("dblclick", (e) => {
-    const { x, y } = where(e);
-    if (stage.tool === "move") pick(x, y);
-  });
-
   canvas.addEventListener(
     "wheel",
     (e) => {

@@ -19,7 +19,7 @@ uniform vec3 uBoxFrom, uBoxTo;  // the bytes
 uniform vec3 uCutFrom, uCutTo;  // what is shown of them
 uniform vec3 uVoxel, uCross;
 uniform vec2 uGrey;             // bytes shown black and white, as shares
-uniform float uLight;
+uniform float uLight, uSide;  // side: 1 where light falls on what is dense, -1 on what is not
 uniform bool uBrightest, uPlanes;
 in vec2 vAt;
 out vec4 colour;
@@ -73,13 +73,13 @@ void main() {
     if (uLight > 0.0 && t - enter > 1.5 * voxel) {
       vec3 g = slope(p);
       float steep = length(g);
-      vec3 n = g / max(steep, 1e-4);
-      vec3 lamp = normalize(-dir - 0.5 * uTurn[0] - 0.7 * uTurn[1]);
-      float facing = abs(dot(n, lamp));
-      float gleam = pow(abs(dot(n, normalize(lamp - dir))), 24.0);
+      vec3 n = -uSide * g / max(steep, 1e-4);
+      vec3 lamp = normalize(-dir - 0.55 * uTurn[0] - 0.8 * uTurn[1]);
+      float facing = max(dot(n, lamp), 0.0);
+      float gleam = pow(max(dot(n, normalize(lamp - dir)), 0.0), 32.0);
       // Flat regions have no surface to be lit; their slope is the noise of the data.
       float lit = uLight * smoothstep(0.04, 0.16, steep);
-      c.rgb = mix(c.rgb, c.rgb * (0.22 + 0.85 * facing) + 0.18 * gleam, lit);
+      c.rgb = mix(c.rgb, c.rgb * (0.2 + 0.9 * facing) + 0.2 * gleam, lit);
     }
     float share = 1.0 - pow(1.0 - min(c.a, 0.999), pace / voxel);
     sum += (1.0 - cover) * share * c.rgb;
@@ -134,16 +134,16 @@ export class Marcher {
   private readonly pictures = new Map<string, Picture>();
   /** Milliseconds that the last picture took. */
   took = 0;
-  /** Pixels of the screen for each ray while something moves; grows where that is too slow. */
-  private coarse: number;
+  /** Milliseconds for a million rays; as many rays are sent as the time allows. */
+  private pace: number;
 
   constructor(private readonly gl: WebGL2RenderingContext, software: boolean) {
-    this.coarse = software ? 3 : 1.5;
+    this.pace = software ? 3000 : 10;
     this.of = program(gl, RECTANGLE, FRAGMENT);
     this.copy = program(gl, RECTANGLE, COPY);
     this.at = uniforms(gl, this.of, [
       "uRect", "uVolume", "uTransfer", "uHalf", "uTurn", "uCentre", "uBoxFrom", "uBoxTo", "uCutFrom", "uCutTo",
-      "uVoxel", "uCross", "uGrey", "uLight", "uBrightest", "uPlanes",
+      "uVoxel", "uCross", "uGrey", "uLight", "uSide", "uBrightest", "uPlanes",
     ] as const);
     this.to = uniforms(gl, this.copy, ["uRect", "uPicture", "uGround"] as const);
     this.transfer = gl.createTexture();
@@ -156,24 +156,28 @@ export class Marcher {
   /** Draws a volume into an area of the page. `moving`: quickly rather than finely. */
   draw(name: string, info: VolumeInfo, loaded: Loaded, area: Area, view: View, ratio: number, moving: boolean): void {
     const gl = this.gl;
-    const scale = moving ? 1 / this.coarse : ratio;
+    // 60 ms while a hand moves, 1.2 s for a picture to look at.
+    const rays = ((moving ? 60 : 1200) / this.pace) * 1e6;
+    const exact = Math.min(ratio, Math.max(Math.sqrt(rays / (area.w * area.h)), 0.2));
+    // In a few steps, or the picture would be made anew for every change of pace.
+    const scale = exact >= ratio ? ratio : ratio * 2 ** (Math.floor(2 * Math.log2(exact / ratio)) / 2);
     const [w, h] = [Math.max(Math.round(area.w * scale), 1), Math.max(Math.round(area.h * scale), 1)];
     const picture = this.pictures.get(name) ?? new Picture();
     this.pictures.set(name, picture);
     const { yaw, pitch, zoom3, preset: look, threshold, density, light, planes, crop, lo, hi, invert } = view;
     const key = JSON.stringify([
-      w, h, yaw, pitch, zoom3, look, threshold, density, light, planes, crop, lo, hi, invert,
+      area, yaw, pitch, zoom3, look, threshold, density, light, planes, crop, lo, hi, invert,
       planes ? view.at : 0, info.version, loaded.level, loaded.box, loaded.rows,
     ]);
-    if (key !== picture.key || !picture.frame) {
+    // The same picture is made again only if it becomes finer.
+    if (key !== picture.key || !picture.frame || (w > picture.w && !moving)) {
       this.room(picture, w, h);
       const started = performance.now();
       this.march(picture, info, loaded, area, view);
       // One pixel read back waits for the picture: its time decides how fine the next one may be.
       gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
       this.took = performance.now() - started;
-      if (moving && this.took > 90) this.coarse = Math.min(this.coarse * 1.3, 6);
-      if (moving && this.took < 25) this.coarse = Math.max(this.coarse / 1.2, 1);
+      this.pace = Math.max(0.5 * this.pace + 0.5 * (this.took / (w * h)) * 1e6, 0.1);
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       picture.key = key;
     }
@@ -239,6 +243,7 @@ export class Marcher {
     const range = loaded.hi - loaded.lo;
     gl.uniform2f(this.at.uGrey, (view.lo - loaded.lo) / range, (view.hi - loaded.lo) / range);
     gl.uniform1f(this.at.uLight, view.light ? 1 : 0);
+    gl.uniform1f(this.at.uSide, look.id === "voids" ? -1 : 1);
     gl.uniform1i(this.at.uBrightest, look.brightest ? 1 : 0);
     gl.uniform1i(this.at.uPlanes, view.planes ? 1 : 0);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);

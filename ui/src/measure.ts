@@ -56,7 +56,7 @@ export async function profile(info: VolumeInfo, axis: Axis, a: Vec3, b: Vec3, si
     if (w * h > ROOM && k + 1 < info.levels.length) continue;
     const index = Math.min(Math.max(Math.round((a[axis] - l.translation[axis]) / l.scale[axis]), 0), l.shape[axis] - 1);
     const answer = await slice(info, axis, index, k, { x0, y0, w, h }, signal);
-    const count = Math.max(Math.ceil(Math.hypot(ub - ua, vb - va)), 1);
+    const count = Math.max(Math.ceil(Math.hypot(ub - ua, vb - va) - 1e-6), 1);
     const read = (x: number, y: number): number => answer?.values[Math.min(y, h - 1) * w + Math.min(x, w - 1)] ?? NaN;
     const out: Profile = { at: [], values: [], level: k };
     for (let i = 0; i <= count; i++) {

@@ -81,7 +81,8 @@ function title(c: CanvasRenderingContext2D, pane: Pane, view: View, panes: reado
   }
   const several = panes.some((other) => other.source !== pane.source);
   if (several) {
-    let name = info.name;
+    // Two reconstructions of one scan may have one name; their ids differ.
+    let name = panes.every((other) => other.source.info.name === info.name) ? info.id : info.name;
     c.font = FONT;
     while (name.length > 8 && c.measureText(name).width > w - 20) name = `${name.slice(0, -2)}…`;
     label(c, name, x + 10, y + 20, ACCENT);

@@ -190,7 +190,7 @@ export class Panel {
 
   /** The volumes there are to compare with. */
   offer(entries: readonly Entry[], own: string): void {
-    const options = entries.filter((e) => e.id !== own).map((e) => element("option", { value: e.id, textContent: e.name }));
+    const options = entries.filter((e) => e.id !== own).map((e) => element("option", { value: e.id, textContent: entries.some((o) => o !== e && o.name === e.name) ? e.id : e.name }));
     this.other.replaceChildren(element("option", { value: "", textContent: options.length ? "nothing" : "no other volume here" }), ...options);
     this.other.disabled = !options.length;
   }

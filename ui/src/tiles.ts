@@ -193,7 +193,8 @@ export class TileStore {
   valueAt(axis: Axis, level: number, index: number, column: number, line: number): number | null {
     const [x0, y0] = [Math.floor(column / TILE) * TILE, Math.floor(line / TILE) * TILE];
     const tile = this.tiles.get(`${axis}/${level}/${index}/${x0}/${y0}`);
-    return tile?.values?.[(line - y0) * tile.w + (column - x0)] ?? null;
+    if (!tile?.values || column >= x0 + tile.w || line >= y0 + tile.h) return null;
+    return tile.values[(line - y0) * tile.w + (column - x0)] ?? null;
   }
 
   dispose(): void {

@@ -28,7 +28,7 @@ const FIRE = ramp([0.1, 0.02, 0.2], [0.55, 0.1, 0.35], [0.93, 0.4, 0.2], [1, 0.8
 const STEEL = ramp([0.16, 0.25, 0.36], [0.45, 0.6, 0.72], [0.92, 0.96, 1]);
 
 export const PRESETS: readonly Preset[] = [
-  { id: "solid", name: "Solid", cover: (t, c) => step(t, c, c + 0.18), colour: BONE },
+  { id: "solid", name: "Solid", cover: (t, c) => step(t, c - 0.05, c + 0.07), colour: BONE },
   { id: "surface", name: "Surface", cover: (t, c) => step(t, c - 0.03, c + 0.03), colour: STEEL },
   { id: "cloud", name: "Cloud", cover: (t, c) => 0.25 * Math.max(t - c, 0) ** 1.5, colour: FIRE },
   { id: "voids", name: "Voids", cover: (t, c) => step(c - t, 0, 0.12) * step(t, 0.002, 0.02), colour: STEEL },

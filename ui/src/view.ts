@@ -101,14 +101,36 @@ export function initial(info: VolumeInfo, width: number, height: number): View {
     pitch: 0.5,
     zoom3: fit3(info, width, height),
     preset: "solid",
-    threshold: 0.35,
-    density: 0.6,
+    threshold: between(info),
+    density: 0.85,
     light: true,
     planes: false,
     crop: [...WHOLE],
     marks: [],
     with: null,
   };
+}
+
+/**
+ * The share of the window that tells sample from air best: the threshold of the histogram that leaves the
+ * least variance within both classes (Otsu 1979).
+ */
+function between({ histogram, window }: VolumeInfo): number {
+  const width = (histogram.end - histogram.start) / Math.max(histogram.counts.length, 1);
+  const inWindow = histogram.counts
+    .map((n, i) => [(histogram.start + (i + 0.5) * width - window.start) / (window.end - window.start), n] as const)
+    .filter(([t]) => t >= 0 && t <= 1);
+  const total = inWindow.reduce((sum, [, n]) => sum + n, 0);
+  const mean = inWindow.reduce((sum, [t, n]) => sum + t * n, 0) / Math.max(total, 1);
+  let [best, share, below, sum] = [0, 0.35, 0, 0];
+  for (const [t, n] of inWindow) {
+    [below, sum] = [below + n, sum + t * n];
+    const above = total - below;
+    if (below <= 0 || above <= 0) continue;
+    const spread = (below * above * (sum / below - (mean * total - sum) / above) ** 2) / total ** 2;
+    if (spread > best) [best, share] = [spread, t];
+  }
+  return Math.min(Math.max(share, 0.05), 0.95);
 }
 
 /** The zoom at which a slice fills a picture. */

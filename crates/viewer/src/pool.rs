@@ -113,3 +113,59 @@ impl<T: bytemuck::Pod> AsRef<[u8]> for Held<T> {
 pub(crate) fn bytes_of<T: bytemuck::Pod + Send>(data: Vec<T>, room: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(Held { data, _room: room })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::io::Write;
+
+    /// A job that ends only when it is told to, or after ten seconds.
+    fn endless(stop: &Stop) -> Result<()> {
+        for _ in 0..10_000 {
+            stop.check()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_for_a_client_that_has_gone_ends() {
+        let pool = Arc::new(Pool::new(1, 1 << 20));
+        let shared = pool.clone();
+        let app = axum::Router::new().route(
+            "/",
+            get(move || async move {
+                let answer = shared.run(1, endless).await;
+                answer.map(|_| "done")
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        while pool.jobs.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(client);
+        while pool.jobs.available_permits() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(pool.counts(), (1, 0));
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn answers_keep_their_room_until_they_are_sent() {
+        let pool = Arc::new(Pool::new(4, 4 * UNIT));
+        let (data, room) = pool.run(3 * UNIT, |_| Ok(vec![1u8; 10])).await.unwrap();
+        let answer = bytes_of(data, room);
+        assert_eq!(pool.room.available_permits(), 1);
+        let copy = answer.slice(2..3);
+        drop(answer);
+        assert_eq!(pool.room.available_permits(), 1);
+        drop(copy);
+        assert_eq!(pool.room.available_permits(), 4);
+    }
+}

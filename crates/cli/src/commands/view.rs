@@ -43,6 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let fail = |what: &str, e: std::io::Error| Failure::new(Exit::Failed, format!("cannot {what}: {e}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // The allocator keeps memory for each thread that ever held a chunk.
+        .max_blocking_threads(8)
         .build()
         .map_err(|e| fail("start the server's threads", e))?;
     let listener =
