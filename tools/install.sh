@@ -5,7 +5,7 @@
 #   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests;
 #                              .tools/globus-sdk, .tools/globus-cli: Globus's own software, and RabbitMQ,
 #                              through which its compute endpoint is spoken to
-#   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems
+#   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems; debootstrap
 #   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
 #   tools/install.sh browser   Chromium, and ui/node_modules: what builds the viewer's page and drives it in tests
@@ -164,6 +164,15 @@ install_globus_long() {
     install_venv globus-old tests/judges/globus-old/requirements.txt
 }
 
+# For make dist; an old system to try the binary in is made by debootstrap, which only root can.
+install_dist() {
+    need_python
+    install_venv dist tools/dist-requirements.txt
+    if [ "$(id -u)" -eq 0 ] && have apt-get && ! have debootstrap; then
+        (debian_packages debootstrap) || say "no debootstrap: the binary is not tried in an old system"
+    fi
+}
+
 # Prefect 3.9.1 asks for a certifi that not every index has; its lists are complete, so nothing is resolved.
 install_prefect() {
     local version dir requirements
@@ -209,7 +218,7 @@ fi
 case "${1:-}" in
     build) install_build ;;
     judges) install_judges ;;
-    dist) need_python && install_venv dist tools/dist-requirements.txt ;;
+    dist) install_dist ;;
     globus-long) install_globus_long ;;
     prefect) install_prefect ;;
     browser) install_browser ;;

@@ -38,6 +38,10 @@ pub struct Failure {
     /// Of an external step: the outside work is over, another try is a new submission.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub work_ended: bool,
+    /// Of an external step: the outside work may live, though the step gives up; a run that is tried again looks
+    /// for it before it submits anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub work_lives: bool,
     /// The key of the step in which it arose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Box<str>>,
@@ -56,6 +60,7 @@ impl Failure {
             code: None,
             retry_after: None,
             work_ended: false,
+            work_lives: false,
             step: None,
             details: Box::default(),
         }
@@ -107,6 +112,14 @@ impl Failure {
     #[must_use]
     pub fn work_ended(mut self) -> Self {
         self.work_ended = true;
+        self
+    }
+
+    /// Of an external step: nobody may look at the outside work any more, which may live all the same. When a person
+    /// has put that right and the run is tried again, it looks at the same work.
+    #[must_use]
+    pub fn work_lives(mut self) -> Self {
+        self.work_lives = true;
         self
     }
 

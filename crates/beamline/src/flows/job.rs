@@ -186,6 +186,11 @@ impl Job {
             .with_details(json!({ "job": dir.to_string(), "log": log }))
     }
 
+    /// The facility did not let itself be asked about a job, which may run all the same.
+    fn unseen(&self, what: &str, error: &sites::Error) -> Failure {
+        self.down(what, error).work_lives()
+    }
+
     /// The facility did not do what it was asked, or did not answer.
     fn down(&self, what: &str, error: &sites::Error) -> Failure {
         let text = format!("facility {}: cannot {what}: {error}", self.facility);
@@ -236,7 +241,7 @@ impl External for Job {
     async fn find(&self, handle: &Handle) -> Outcome<Option<Handle>> {
         let facility = self.beam.facility(&self.facility)?;
         let state = facility.compute.state(&handle.found()).await;
-        match state.map_err(|error| self.down("look for a job", &error))? {
+        match state.map_err(|error| self.unseen("look for a job", &error))? {
             JobState::NotStarted => Ok(None),
             _ => Ok(Some(handle.clone())),
         }
@@ -246,7 +251,7 @@ impl External for Job {
         let facility = self.beam.facility(&self.facility)?;
         loop {
             let state = facility.compute.state(&handle.found()).await;
-            match state.map_err(|error| self.down("look at a job", &error))? {
+            match state.map_err(|error| self.unseen("look at a job", &error))? {
                 // The wait for nodes counts by itself, until something runs.
                 JobState::Queued { why } => step.progress(0.0, &format!("waits: {why}")),
                 JobState::Running { progress } => {
@@ -274,7 +279,7 @@ impl External for Job {
     async fn cancel(&self, handle: &Handle) -> Outcome<()> {
         let facility = self.beam.facility(&self.facility)?;
         let ended = facility.compute.cancel(&handle.found(), GRACE).await;
-        ended.map(drop).map_err(|error| self.down("end a job", &error))
+        ended.map(drop).map_err(|error| self.unseen("end a job", &error))
     }
 }
 

@@ -67,7 +67,8 @@ impl fmt::Display for Identity {
 /// lost answer between the two writes it asks [`find`](Self::find) whether the work exists; only if it does
 /// not, `start` is called again, with the same handle. After the second write it only waits.
 ///
-/// Failures: a *fatal* one ends the step. A *retryable* one of `start` leads to `find` first; one of `wait`
+/// Failures: a *fatal* one ends the step; if it says [`work_lives`](Failure::work_lives), a run that is tried again
+/// looks for the same work first. A *retryable* one of `start` leads to `find` first; one of `wait`
 /// means "could not see" and waits for the same work again, unless it says
 /// [`work_ended`](Failure::work_ended), which makes a new submission under a new identity.
 pub trait External: Send + Sync + 'static {

@@ -264,8 +264,10 @@ pub(crate) fn reopen_failed(tx: &Tx<'_>, run: &Run) -> Result<()> {
         if !ended_badly {
             continue;
         }
-        let alive = step.acted
-            && step.error.as_ref().is_some_and(|e| e.kind == FailureKind::Retryable && !e.work_ended);
+        let alive = step.error.as_ref().is_some_and(|error| {
+            let unseen = step.acted && error.kind == FailureKind::Retryable;
+            (unseen || error.work_lives) && !error.work_ended
+        });
         let state = State::new(StateType::Scheduled, tx.now).named(names::AWAITING_RETRY);
         let changed = tx.execute(
             "UPDATE steps SET ended = NULL, wake = NULL, output = NULL, attempt = 0,

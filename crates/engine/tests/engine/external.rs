@@ -223,6 +223,22 @@ async fn looking_again_is_no_new_submission_and_ended_work_is() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_tried_again_looks_for_work_that_lives_before_it_submits() {
+    let denied = Failure::fatal("the service does not let us look; its owner: allow it");
+    for (failure, submissions) in [(denied.clone().work_lives(), 1), (denied, 2)] {
+        let (bench, world) = (Bench::fast(), World::default());
+        let run = create(&bench).await;
+        let refused = Submit { fails: Some(failure), ..Submit::quick(&world) };
+        bench.work(&flow(refused, StepOptions::new())).await;
+        assert_eq!(bench.kind(run).await, StateType::Failed);
+        bench.engine.retry(run, false).await.unwrap();
+        bench.work(&flow(Submit::quick(&world), StepOptions::new())).await;
+        assert_eq!(bench.kind(run).await, StateType::Completed);
+        assert_eq!(world.jobs().len(), submissions);
+    }
+}
+
+#[tokio::test]
 async fn work_that_the_flow_dropped_is_stopped() {
     let (bench, world) = (Bench::new(), World::default());
     let work = Submit::slow(&world);

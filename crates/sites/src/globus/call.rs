@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::compute::GlobusCompute;
 use super::notes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How often a lost submission is looked for.
-pub(super) const LOOKS: u32 = 5;
+const LOOKS: u32 = 5;
 
 /// The runner function as it was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,11 @@ impl Told {
     }
 }
 
+/// Whether nobody knows if a submission was taken: no answer came, or one of a service in trouble.
+fn unsure(error: &globus::Error) -> bool {
+    matches!(error, globus::Error::Uncertain { .. }) || error.api().is_some_and(|api| api.status >= 500)
+}
+
 impl GlobusCompute {
     /// The group of one attempt's task.
     pub(super) fn group(&self, dir: &Path, attempt: u32) -> String {
@@ -63,21 +68,55 @@ impl GlobusCompute {
 
     /// The call of one attempt, if it was submitted.
     pub(super) async fn call_of(&self, dir: &Path, attempt: u32) -> Result<Option<String>> {
-        let group = self.group(dir, attempt);
+        self.found(&self.group(dir, attempt)).await
+    }
+
+    /// The call of a group, if the service knows it.
+    async fn found(&self, group: &str) -> Result<Option<String>> {
         if let Some(flow) = &self.settings.flow {
-            return self.run_of(flow, &group).await;
+            return self.run_of(flow, group).await;
         }
-        let found = self.link.client()?.compute().task_group(&group).await?;
+        let found = self.link.client()?.compute().task_group(group).await?;
         // More than one was submitted twice; the folder's lock lets one run, and both tell the same.
         Ok(found.and_then(|group| group.tasks.into_iter().next()).map(|task| task.id))
     }
 
-    /// Submits one call of the runner, which is found by its group; returns what the service calls it.
+    /// Submits one call of the runner, which is found by its group; returns what the service calls it. Where nobody
+    /// knows whether it was taken, it is looked for, and sent once more if it is not there.
     pub(super) async fn submit(&self, spec: &RunnerSpec, group: String) -> Result<String> {
-        match &self.settings.flow {
-            Some(flow) => self.start_run(flow, spec, group).await,
-            None => self.submit_task(spec, group).await,
+        let mut more = true;
+        loop {
+            let sent = match &self.settings.flow {
+                Some(flow) => self.start_run(flow, spec, &group).await,
+                None => self.submit_task(spec, &group).await,
+            };
+            match sent {
+                Err(Error::Globus(error)) if unsure(&error) => {
+                    if let Some(call) = self.look_for(&group).await? {
+                        return Ok(call);
+                    }
+                    if !more {
+                        return Err(error.into());
+                    }
+                    more = false;
+                }
+                other => return other,
+            }
         }
+    }
+
+    /// Looks several times for a call: what was taken may be shown later.
+    async fn look_for(&self, group: &str) -> Result<Option<String>> {
+        let retry = self.link.client()?.settings().retry.clone();
+        for look in 0..LOOKS {
+            if look > 0 {
+                tokio::time::sleep(retry.wait(look, None)).await;
+            }
+            if let Some(call) = self.found(group).await? {
+                return Ok(Some(call));
+            }
+        }
+        Ok(None)
     }
 
     /// How a call is.
@@ -125,13 +164,13 @@ impl GlobusCompute {
     }
 
     /// Submits a task of the runner into a group.
-    async fn submit_task(&self, spec: &RunnerSpec, group: String) -> Result<String> {
+    async fn submit_task(&self, spec: &RunnerSpec, group: &str) -> Result<String> {
         let client = self.link.client()?;
         let function = self.function().await?;
         let mut submission = Submission {
             function: function.clone(),
             tasks: vec![spec.arguments()],
-            task_group: Some(group.clone()),
+            task_group: Some(group.to_owned()),
             user_endpoint_config: self.settings.config.clone(),
             resource_specification: Map::new(),
             dialect: self.dialect().await?,
@@ -139,18 +178,6 @@ impl GlobusCompute {
         let compute = client.compute();
         let submitted = match compute.submit(&self.settings.endpoint, &submission).await {
             Ok(submitted) => submitted,
-            Err(error @ globus::Error::Uncertain { .. }) => {
-                for look in 0..LOOKS {
-                    if look > 0 {
-                        tokio::time::sleep(client.settings().retry.wait(look, None)).await;
-                    }
-                    let found = compute.task_group(&group).await?;
-                    if let Some(task) = found.and_then(|found| found.tasks.into_iter().next()) {
-                        return Ok(task.id);
-                    }
-                }
-                return Err(error.into());
-            }
             // A service that does not let us choose the group: then the folder's lock is what there is.
             Err(error)
                 if error.api().is_some_and(|api| api.message.to_lowercase().contains("task group")) =>

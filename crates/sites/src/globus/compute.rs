@@ -126,27 +126,30 @@ impl GlobusCompute {
     }
 
     /// What an ended call says of its job.
-    fn over(&self, handle: &JobHandle, told: Told) -> Result<JobState> {
+    fn over(told: Told) -> JobState {
         if let Some(failure) = told.failure {
             let lost = if told.lost { "the worker or its node was lost. " } else { "" };
             let ended = if told.cancelled { "it was cancelled at Globus. " } else { "" };
-            return Ok(JobState::Died { log: format!("{lost}{ended}{failure}") });
+            return JobState::Died { log: format!("{lost}{ended}{failure}") };
         }
-        let job = handle.job_dir.display().to_string();
-        let ran = told.ran().map_err(|error| self.wrong(&job, &error.to_string(), false))?;
         let status = |exit_code: i32, error: Option<String>, manifest: Option<String>, retry_helps: bool| {
             JobState::Finished(JobStatus { exit_code, error, retry_helps, manifest, finished: String::new() })
+        };
+        let ran = match told.ran() {
+            Ok(ran) => ran,
+            // It has ended, so another try is a new one.
+            Err(error) => return status(1, Some(error.to_string()), None, false),
         };
         if let Some(told) = ran.status {
             let finished = told.finished;
             let JobState::Finished(state) =
                 status(told.exit_code, told.error, told.manifest, told.retry_helps)
             else {
-                return Ok(JobState::NotStarted);
+                return JobState::NotStarted;
             };
-            return Ok(JobState::Finished(JobStatus { finished, ..state }));
+            return JobState::Finished(JobStatus { finished, ..state });
         }
-        Ok(match (ran.how.as_str(), ran.rc) {
+        match (ran.how.as_str(), ran.rc) {
             ("cancelled" | "cancelled before it began", _) => {
                 status(130, Some("cancelled".to_owned()), None, true)
             }
@@ -160,7 +163,7 @@ impl GlobusCompute {
             // An ordinary program's end (--version, verify): its exit code is all that it says.
             (_, Some(rc)) if rc != 0 => status(rc, Some(ran.tail()), None, false),
             _ => JobState::Died { log: ran.tail() },
-        })
+        }
     }
 
     /// The flow through which jobs go, if they do.
@@ -215,11 +218,15 @@ impl Compute for GlobusCompute {
                 None => return Ok(JobState::NotStarted),
             },
         };
-        let told = self.look(&handle.job_dir, &task).await?;
+        let told = match self.look(&handle.job_dir, &task).await {
+            // The service forgets tasks after some weeks. The folder's lock keeps a living one from company.
+            Err(Error::Globus(error)) if error.is_not_found() => return Ok(JobState::NotStarted),
+            told => told?,
+        };
         match told.phase {
             Phase::Waiting => Ok(JobState::Queued { why: told.words }),
             Phase::Running => Ok(JobState::Running { progress: self.progress(&handle.job_dir).await }),
-            Phase::Succeeded | Phase::Failed => self.over(handle, told),
+            Phase::Succeeded | Phase::Failed => Ok(Self::over(told)),
         }
     }
 

@@ -11,7 +11,7 @@ use globus::flows::{FlowRun, ReconstructionFlow, RunStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::call::{LOOKS, Told};
+use super::call::Told;
 use super::compute::GlobusCompute;
 use super::{label, notes};
 use crate::error::Result;
@@ -48,9 +48,9 @@ impl GlobusCompute {
     }
 
     /// Starts a run of the flow with this tag.
-    pub(super) async fn start_run(&self, flow: &str, spec: &RunnerSpec, tag: String) -> Result<String> {
+    pub(super) async fn start_run(&self, flow: &str, spec: &RunnerSpec, tag: &str) -> Result<String> {
         let (client, function) = (self.link.client()?, self.function().await?);
-        let file = notes::file(self.link.notes(), "run", &tag);
+        let file = notes::file(self.link.notes(), "run", tag);
         let note = RunNote { job: spec.job_dir.clone(), run: None };
         // On the disk before it is sent: from here on a crash looks for it.
         notes::write(file.clone(), &note).await?;
@@ -59,24 +59,7 @@ impl GlobusCompute {
         let name = spec.job_dir.rsplit('/').next().unwrap_or_default();
         let name: String = label(&format!("beamrail {name}")).chars().take(LABEL).collect();
         let scope = ReconstructionFlow::default().scope(flow)?;
-        let flows = client.flows();
-        let run = match flows.run(flow, scope, &input, &name, std::slice::from_ref(&tag)).await {
-            Ok(run) => run,
-            Err(error @ globus::Error::Uncertain { .. }) => {
-                let mut found = None;
-                for look in 0..LOOKS {
-                    if look > 0 {
-                        tokio::time::sleep(client.settings().retry.wait(look, None)).await;
-                    }
-                    found = flows.tagged(flow, &tag, PAGES).await?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                found.ok_or(error)?
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let run = client.flows().run(flow, scope, &input, &name, &[tag.to_owned()]).await?;
         notes::write(file, &RunNote { run: Some(run.run_id.clone()), ..note }).await?;
         Ok(run.run_id)
     }
