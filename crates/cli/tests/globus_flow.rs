@@ -133,6 +133,12 @@ fn a_flow_that_does_something_else_is_told_and_put_right() {
     assert!(run.stdout.contains("beamrail globus setup polaris --flow"), "{}", run.stdout);
     assert!(world.ok(&["globus", "setup", "--flow"]).contains("brought up to date"));
     assert!(!world.ok(&["check", "polaris"]).contains("FAULT"));
+    // One that somebody else has made is left alone.
+    let theirs = ::globus::flows::FlowDocument { title: Some("Reconstruction flow".into()), ..other };
+    runtime.block_on(client.flows().update(&flow, &theirs)).unwrap();
+    let run = world.run(&["globus", "setup", "--flow"]);
+    assert!(run.code == 3 && run.stderr.contains("was not made by beamrail"), "{}", run.stderr);
+    assert_eq!(runtime.block_on(client.flows().get(&flow)).unwrap().title, "Reconstruction flow");
 }
 
 #[test]

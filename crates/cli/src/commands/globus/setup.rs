@@ -155,6 +155,9 @@ fn facility(config: &Config, named: Option<&str>) -> Result<String, Failure> {
     }
 }
 
+/// How the titles of flows begin that beamrail has made.
+const OURS: &str = "beamrail";
+
 /// A flow, and what became of it.
 struct Made {
     told: String,
@@ -170,8 +173,8 @@ fn make_flow(
     configured: Option<&str>,
 ) -> Result<Made, Failure> {
     let wanted = ReconstructionFlow::default();
-    let document = wanted.document(format!("beamrail {}: reconstruct and bring home", config.beamline.id));
-    // What the facility says, else the flow of the older set-up, which becomes ours.
+    let document = wanted.document(format!("{OURS} {}: reconstruct and bring home", config.beamline.id));
+    // What the facility says, else the flow of the environment, if that is ours.
     let known = match configured {
         Some(text) => beamline::config::expand(text, super::variable).ok(),
         None => super::variable("GLOBUS_FLOW_ID"),
@@ -186,8 +189,18 @@ fn make_flow(
     };
     let (flow, what) = match found {
         Some(flow) if wanted.is_like(&flow) => (flow, "as it should be"),
-        Some(flow) => (runtime.block_on(flows.update(&flow.id, &document))?, "brought up to date"),
-        None => (runtime.block_on(flows.create(&document))?, "created"),
+        Some(flow) if flow.title.starts_with(OURS) => {
+            (runtime.block_on(flows.update(&flow.id, &document))?, "brought up to date")
+        }
+        // Somebody works with it: the older set-up has its flow under the same variable.
+        Some(flow) if configured.is_some() => {
+            let what =
+                format!("flow {} ({:?}) was not made by beamrail, and stays as it is", flow.id, flow.title);
+            return Err(Failure::new(Exit::BadInput, what).hint(format!(
+                "take flow out of [facilities.{facility}] and run this again: a new one is made"
+            )));
+        }
+        _ => (runtime.block_on(flows.create(&document))?, "created"),
     };
     let told = match configured {
         Some(variable) if variable.contains("${") && what == "created" => {
