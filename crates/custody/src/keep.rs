@@ -191,6 +191,18 @@ impl Custody {
         })
     }
 
+    /// Every version of a paper with the run that made it, oldest first.
+    pub fn papers(&self, scan: &ScanName, paper: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        self.read("read the versions of a paper", |db| {
+            let Some(id) = db.scan_id(scan)? else { return Ok(Vec::new()) };
+            let sql = "SELECT run, packed FROM papers WHERE scan = ? AND paper = ? ORDER BY id";
+            let packed = db.all(sql, (id, paper), |row| {
+                Ok((get::<String>(row, "run")?, get::<Vec<u8>>(row, "packed")?))
+            })?;
+            packed.into_iter().map(|(run, packed)| Ok((run, unpack(&packed)?))).collect()
+        })
+    }
+
     /// The newest version of a paper.
     pub fn paper(&self, scan: &ScanName, paper: &str) -> Result<Option<Vec<u8>>> {
         self.read("read a paper", |db| {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::plan::Rows;
 use crate::prepare;
-use crate::quick::CenterPicture;
+pub use crate::quick::CenterPicture;
 use crate::recipe::{CenterMethod, Recipe};
 use crate::{Error, Result};
 
@@ -97,6 +97,30 @@ pub fn center(
         candidates: drawn.map(|drawn| drawn.candidates).unwrap_or_default(),
         evidence: picture.map(Path::to_path_buf),
     })
+}
+
+/// One row of the scan at `path`, reconstructed at candidate centres: tiles to choose by looking. With `sweep`
+/// (first, end, step) no centre is sought; without, the candidates surround the one that is found.
+///
+/// # Errors
+/// For a scan that cannot be read and candidates outside the image.
+pub fn strip(
+    path: &Path,
+    open: &scan::OpenOptions,
+    recipe: &Recipe,
+    sweep: Option<(f64, f64, f64)>,
+) -> Result<CenterPicture> {
+    let mut recipe = recipe.clone();
+    // Columns are the detector's here, and one row is enough to look at.
+    recipe.binning.factor = 1;
+    if let Some((first, end, _)) = sweep {
+        recipe.center.method = CenterMethod::Fixed;
+        recipe.center.value = Some((first + end) / 2.0);
+        recipe.center.rows = 1;
+    }
+    let prepared = prepare::prepare(scan::open_with(path, open)?, &recipe)?;
+    let found = prepare::find_center(&prepared, &recipe, &Rows::all(prepared.source.rows()))?;
+    CenterPicture::draw(&prepared, &found, sweep.map(candidates).transpose()?)
 }
 
 /// The columns of a sweep, at most 64.

@@ -1,6 +1,9 @@
 //! What people do on pages. Each act needs its role, is written into the audit log before and after, and leads back
 //! to the page that it was done on.
 
+pub(crate) mod again;
+pub(crate) mod storage;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

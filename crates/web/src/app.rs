@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::data::past::Past;
 use crate::fault::Fault;
 use crate::live::Hub;
+use crate::looks::Looks;
 use crate::rate::Rates;
 use crate::session::{Sessions, random_text};
 use crate::{Error, metrics};
@@ -43,6 +44,7 @@ pub struct App {
     pub(crate) audit: Audit,
     pub(crate) live: Hub,
     pub(crate) past: Past,
+    pub(crate) looks: Looks,
     pub(crate) rates: Rates,
     pub(crate) logins: Rates,
     pub(crate) metrics: metrics::Counters,
@@ -80,6 +82,7 @@ impl App {
         Ok(Arc::new(Self {
             live: Hub::new(engine.clone()),
             past: Past::default(),
+            looks: Looks::new(&config.state),
             rates: Rates::new(RATE.0, RATE.1),
             logins: Rates::new(LOGINS.0, LOGINS.1),
             metrics: metrics::Counters::default(),
@@ -140,17 +143,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 /// Somebody who may operate; others are refused before the handler begins.
 pub(crate) struct Operator(pub Visitor);
 
+/// Somebody who may administer.
+pub(crate) struct Administrator(pub Visitor);
+
 impl<S: Send + Sync> FromRequestParts<S> for Operator {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
-        let visitor = Visitor::from_request_parts(parts, state).await?;
-        match visitor.role >= Role::Operate {
-            true => Ok(Self(visitor)),
-            false => {
-                Err(Fault::forbidden(format!("{} may look, and this needs the role operate", visitor.who))
-                    .hint("ask whoever administers this dashboard for the role"))
-            }
-        }
+        with_role(parts, state, Role::Operate).await.map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Administrator {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        with_role(parts, state, Role::Administer).await.map(Self)
+    }
+}
+
+async fn with_role<S: Send + Sync>(parts: &mut Parts, state: &S, role: Role) -> Result<Visitor, Fault> {
+    let visitor = Visitor::from_request_parts(parts, state).await?;
+    if visitor.role >= role {
+        return Ok(visitor);
+    }
+    let may = visitor.role;
+    Err(Fault::forbidden(format!("{} may {may}, and this needs the role {role}", visitor.who))
+        .hint("ask whoever administers this dashboard for the role"))
 }

@@ -15,6 +15,7 @@ mod data;
 mod fault;
 mod guard;
 mod live;
+mod looks;
 mod metrics;
 mod pages;
 mod rate;

@@ -5,7 +5,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::app::Shared;
-use crate::pages::{login, now, run, runs, scan, scans};
+use crate::pages::{again, compare, login, looks, now, run, runs, scan, scans, storage};
 use crate::{act, assets, guard, live, metrics};
 
 /// The whole application. `more` are other rooms' pages (the viewer), behind the same guards.
@@ -28,6 +28,16 @@ pub fn router(app: &Shared, more: Router) -> Router {
         .route("/runs/{id}/resume", post(act::resume_form))
         .route("/scans", get(scans::page))
         .route("/scans/{*scan}", get(scan::page))
+        .route("/again/{*scan}", get(again::page).post(again::send))
+        .route("/looks/{id}", get(looks::page))
+        .route("/looks/{id}/stop", post(looks::stop_form))
+        .route("/looks/{id}/{picture}", get(looks::picture))
+        .route("/compare/{*scan}", get(compare::page))
+        .route("/pictures/copy/{id}", get(compare::picture))
+        .route("/storage", get(storage::page))
+        .route("/storage/plan", post(storage::plan))
+        .route("/storage/prune", get(storage::ask).post(storage::prune))
+        .route("/storage/switch", post(storage::switch))
         .route("/hold/{*scan}", post(act::hold_form))
         .route("/release/{*scan}", post(act::release_form))
         .route("/pictures/thumb/{*scan}", get(scan::thumb))
@@ -41,6 +51,7 @@ pub fn router(app: &Shared, more: Router) -> Router {
         .route("/health", get(metrics::health))
         .route("/ready", get(metrics::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/storage", get(storage::json))
         .route("/static/{version}/{name}", get(assets::asset))
         .with_state(app.clone());
     guards(ours.merge(more))

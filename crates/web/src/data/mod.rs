@@ -1,13 +1,16 @@
 //! What the pages and the API show, read from journal and custody. Values only; how they look is the pages' business.
 
+pub(crate) mod again;
 pub(crate) mod doing;
 pub(crate) mod now;
 pub(crate) mod past;
 pub(crate) mod pictures;
 pub(crate) mod places;
+pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod scans;
+pub(crate) mod storage;
 
 use beamline::identity::Identity;
 use custody::ScanName;

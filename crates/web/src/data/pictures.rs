@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use custody::{Kind, RelPath, ScanName};
+use custody::{CopyId, Kind, RelPath, ScanName};
 use engine::{Orchestrator, RunId};
-use volume::{Histogram, VolumeReader};
+use volume::{Histogram, VolumeReader, Window};
 
 use super::scan::readable;
 use super::scans::known;
@@ -75,6 +75,60 @@ pub(crate) async fn slice(app: &Shared, name: &ScanName, most: usize) -> Result<
     Err(Fault::not_found(format!("{name} has no volume that can be read here")))
 }
 
+/// The middle slice of one copy of a volume, in the window of another where one is named: grey values can be
+/// compared then.
+pub(crate) async fn of_copy(
+    app: &Shared,
+    copy: CopyId,
+    like: Option<CopyId>,
+    most: usize,
+) -> Result<Vec<u8>, Fault> {
+    let volume = volume_of(app, copy).await?;
+    let other = match like {
+        Some(like) => Some(volume_of(app, like).await?),
+        None => None,
+    };
+    app.blocking(move || {
+        let window = match other {
+            Some(other) => Some(middle(&other, most)?.2),
+            None => None,
+        };
+        draw_in(&volume, most, window)
+    })
+    .await
+}
+
+/// The folder of a copy of a volume that this process can read.
+async fn volume_of(app: &Shared, copy: CopyId) -> Result<PathBuf, Fault> {
+    let record = app.custody(move |custody| custody.copy(copy)).await?;
+    if record.dataset.kind != Kind::Zarr || !record.state.is_there() {
+        return Err(Fault::not_found(format!("{copy} is no volume that is there")));
+    }
+    let storage = app.beamline.site(&record.site)?;
+    let none = || Fault::not_found(format!("{copy} is at {}, which cannot be read here", record.site));
+    let root = storage.as_local().ok_or_else(none)?.root().to_path_buf();
+    let zarr = root.join(record.base.as_str()).join(format!("rec{}.zarr", record.dataset.scan.stem()));
+    app.blocking(move || within(&root, &zarr)).await
+}
+
+/// A raw file that this process can read.
+pub(crate) async fn raw(app: &Shared, one: &super::scans::Known) -> Result<PathBuf, Fault> {
+    for (copy, site) in readable(app, one, Kind::Raw) {
+        let Some(local) = app.beamline.site(&site)?.as_local() else { continue };
+        let base = app.custody(move |custody| Ok(custody.copy(copy)?.base)).await?;
+        let root = local.root().to_path_buf();
+        let file = root.join(base.as_str()).join(format!("{}.h5", one.name.stem()));
+        if let Ok(file) = app.blocking(move || within(&root, &file)).await {
+            return Ok(file);
+        }
+    }
+    Err(Fault::new(
+        axum::http::StatusCode::CONFLICT,
+        format!("no raw copy of {} can be read by this server", one.name),
+    )
+    .hint("a full run works where the raw data is; looking first needs a copy at a site of this machine"))
+}
+
 async fn one(app: &Shared, name: &ScanName) -> Result<super::scans::Known, Fault> {
     let asked = name.clone();
     let found = app.custody(move |custody| Ok(known(custody, &[asked])?.pop())).await?;
@@ -93,6 +147,11 @@ fn within(root: &Path, folder: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn draw(zarr: &Path, most: usize) -> Result<Vec<u8>, Fault> {
+    draw_in(zarr, most, None)
+}
+
+/// The middle slice of the finest level that fits, its columns and rows, and its window.
+fn middle(zarr: &Path, most: usize) -> Result<(Vec<f32>, [usize; 2], Window), Fault> {
     let unreadable = |error: volume::Error| Fault::not_found(error.to_string());
     let reader = VolumeReader::open(zarr).map_err(unreadable)?;
     let levels = reader.levels();
@@ -105,14 +164,19 @@ fn draw(zarr: &Path, most: usize) -> Result<Vec<u8>, Fault> {
     let values = reader.slice(level, nz / 2).map_err(unreadable)?;
     let mut histogram = Histogram::new();
     histogram.add(&values);
-    let window = histogram.window();
+    Ok((values, [nx, ny], histogram.window()))
+}
+
+fn draw_in(zarr: &Path, most: usize, window: Option<Window>) -> Result<Vec<u8>, Fault> {
+    let (values, [nx, ny], own) = middle(zarr, most)?;
+    let window = window.unwrap_or(own);
     let (low, scale) = (window.start, 255.0 / (window.end - window.start).max(f64::MIN_POSITIVE));
     // Values that are no numbers become black.
     let grey: Vec<u8> = values.iter().map(|value| ((f64::from(*value) - low) * scale) as u8).collect();
     png(&grey, nx, ny).map_err(|error| Fault::internal(format!("the picture cannot be encoded: {error}")))
 }
 
-fn png(grey: &[u8], width: usize, height: usize) -> Result<Vec<u8>, png::EncodingError> {
+pub(crate) fn png(grey: &[u8], width: usize, height: usize) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut encoder = png::Encoder::new(&mut bytes, side(width), side(height));

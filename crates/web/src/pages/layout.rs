@@ -15,12 +15,17 @@ pub(crate) enum Nav {
     Now,
     Scans,
     Runs,
+    Storage,
     Other,
 }
 
 /// The pages that can be gone to from everywhere.
-const NAV: [(Nav, &str, &str); 3] =
-    [(Nav::Now, "/", "Now"), (Nav::Scans, "/scans", "Scans"), (Nav::Runs, "/runs", "Runs")];
+const NAV: [(Nav, &str, &str); 4] = [
+    (Nav::Now, "/", "Now"),
+    (Nav::Scans, "/scans", "Scans"),
+    (Nav::Runs, "/runs", "Runs"),
+    (Nav::Storage, "/storage", "Storage"),
+];
 
 /// A page.
 pub(crate) struct Page<'a> {

@@ -1,12 +1,16 @@
 //! The pages, a file each. A handler reads values from [`data`](crate::data) and gives them their looks.
 
 mod advice;
+pub(crate) mod again;
+pub(crate) mod compare;
 pub(crate) mod explained;
 pub(crate) mod layout;
 pub(crate) mod login;
+pub(crate) mod looks;
 pub(crate) mod now;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod scan;
 pub(crate) mod scans;
+pub(crate) mod storage;
 mod timeline;

@@ -43,6 +43,8 @@ pub(crate) async fn page(
                     p class="note" { "The middle slice." }
                 } @else { p class="blank large" { "No volume is there to be shown." } }
                 div class="acts" {
+                    a class="button" href={ "/again/" (path(&name)) } { "Reconstruct again with…" }
+                    @if view.line.volume { a class="button" href={ "/compare/" (path(&name)) } { "Compare" } }
                     (buttons(&view, &name))
                 }
             }
