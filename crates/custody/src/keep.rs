@@ -192,7 +192,7 @@ impl Custody {
     }
 
     /// Every version of a paper with the run that made it, oldest first.
-    pub fn papers(&self, scan: &ScanName, paper: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    pub fn paper_versions(&self, scan: &ScanName, paper: &str) -> Result<Vec<(String, Vec<u8>)>> {
         self.read("read the versions of a paper", |db| {
             let Some(id) = db.scan_id(scan)? else { return Ok(Vec::new()) };
             let sql = "SELECT run, packed FROM papers WHERE scan = ? AND paper = ? ORDER BY id";

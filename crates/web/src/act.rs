@@ -2,6 +2,7 @@
 //! to the page that it was done on.
 
 pub(crate) mod again;
+pub(crate) mod settings;
 pub(crate) mod storage;
 
 use std::collections::BTreeMap;

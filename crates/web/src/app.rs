@@ -16,6 +16,7 @@ use crate::access::{Access, Role, Visitor};
 use crate::audit::Audit;
 use crate::data::past::Past;
 use crate::fault::Fault;
+use crate::health::Health;
 use crate::live::Hub;
 use crate::looks::Looks;
 use crate::rate::Rates;
@@ -45,6 +46,9 @@ pub struct App {
     pub(crate) live: Hub,
     pub(crate) past: Past,
     pub(crate) looks: Looks,
+    pub(crate) health: Health,
+    /// The configuration's file as this process began with it.
+    pub(crate) text: String,
     pub(crate) rates: Rates,
     pub(crate) logins: Rates,
     pub(crate) metrics: metrics::Counters,
@@ -83,6 +87,8 @@ impl App {
             live: Hub::new(engine.clone()),
             past: Past::default(),
             looks: Looks::new(&config.state),
+            health: Health::default(),
+            text: std::fs::read_to_string(&config.path).unwrap_or_default(),
             rates: Rates::new(RATE.0, RATE.1),
             logins: Rates::new(LOGINS.0, LOGINS.1),
             metrics: metrics::Counters::default(),

@@ -14,6 +14,7 @@ mod audit;
 mod data;
 mod fault;
 mod guard;
+mod health;
 mod live;
 mod looks;
 mod metrics;

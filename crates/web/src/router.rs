@@ -5,7 +5,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::app::Shared;
-use crate::pages::{again, compare, login, looks, now, run, runs, scan, scans, storage};
+use crate::pages::{
+    again, again_json, compare, login, looks, now, run, runs, scan, scans, settings, sites, storage,
+};
 use crate::{act, assets, guard, live, metrics};
 
 /// The whole application. `more` are other rooms' pages (the viewer), behind the same guards.
@@ -34,6 +36,10 @@ pub fn router(app: &Shared, more: Router) -> Router {
         .route("/looks/{id}/{picture}", get(looks::picture))
         .route("/compare/{*scan}", get(compare::page))
         .route("/pictures/copy/{id}", get(compare::picture))
+        .route("/sites", get(sites::page))
+        .route("/sites/check", post(sites::check))
+        .route("/settings", get(settings::page))
+        .route("/settings/retention", post(settings::retention))
         .route("/storage", get(storage::page))
         .route("/storage/plan", post(storage::plan))
         .route("/storage/prune", get(storage::ask).post(storage::prune))
@@ -51,6 +57,10 @@ pub fn router(app: &Shared, more: Router) -> Router {
         .route("/health", get(metrics::health))
         .route("/ready", get(metrics::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/again/{*scan}", get(again_json::beginning).post(again_json::run))
+        .route("/api/results/{*scan}", get(again_json::results))
+        .route("/api/sites", get(sites::json))
+        .route("/api/settings", get(settings::json))
         .route("/api/storage", get(storage::json))
         .route("/static/{version}/{name}", get(assets::asset))
         .with_state(app.clone());

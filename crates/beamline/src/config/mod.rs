@@ -8,6 +8,7 @@
 mod absent;
 mod build;
 mod deploy;
+mod effective;
 mod environment;
 mod error;
 mod facilities;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use custody::{Age, ExportPolicy, Keep, Level, RelPath, Rule};
 
 pub use deploy::parameter;
+pub use effective::{Origin, Setting, write_retention};
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use find::{FILE_NAME, find, places};

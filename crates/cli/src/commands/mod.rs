@@ -10,7 +10,6 @@ use crate::exit::{Exit, Failure};
 mod beam;
 pub(crate) mod center;
 pub(crate) mod check;
-mod check_globus;
 pub(crate) mod completions;
 pub(crate) mod custody;
 pub(crate) mod demo;

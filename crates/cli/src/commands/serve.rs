@@ -28,6 +28,8 @@ pub(crate) struct Args {
 /// Serves until told to stop.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let beam = Beam::open(&args.beam)?;
+    // Pages start runs, too.
+    beam.deploy()?;
     let stop = super::stop_on_signals()?;
     let server = bind(&beam, args.listen)?;
     // On stdout: scripts that took port 0 read where it is.

@@ -10,6 +10,8 @@ pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod scans;
+pub(crate) mod settings;
+pub(crate) mod sites;
 pub(crate) mod storage;
 
 use beamline::identity::Identity;

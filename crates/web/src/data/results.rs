@@ -56,7 +56,7 @@ pub(crate) async fn made(app: &Shared, name: &ScanName) -> Result<Vec<Made>, Fau
     let (known, reports) = app
         .custody(move |custody| {
             let known = known(custody, std::slice::from_ref(&asked))?.pop();
-            Ok((known, custody.papers(&asked, "report")?))
+            Ok((known, custody.paper_versions(&asked, "report")?))
         })
         .await?;
     let known = known.ok_or_else(|| Fault::not_found(format!("custody knows no scan {name}")))?;

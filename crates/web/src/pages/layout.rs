@@ -16,15 +16,19 @@ pub(crate) enum Nav {
     Scans,
     Runs,
     Storage,
+    Sites,
+    Settings,
     Other,
 }
 
 /// The pages that can be gone to from everywhere.
-const NAV: [(Nav, &str, &str); 4] = [
+const NAV: [(Nav, &str, &str); 6] = [
     (Nav::Now, "/", "Now"),
     (Nav::Scans, "/scans", "Scans"),
     (Nav::Runs, "/runs", "Runs"),
     (Nav::Storage, "/storage", "Storage"),
+    (Nav::Sites, "/sites", "Facilities"),
+    (Nav::Settings, "/settings", "Settings"),
 ];
 
 /// A page.

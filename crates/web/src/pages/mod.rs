@@ -2,6 +2,7 @@
 
 mod advice;
 pub(crate) mod again;
+pub(crate) mod again_json;
 pub(crate) mod compare;
 pub(crate) mod explained;
 pub(crate) mod layout;
@@ -12,5 +13,7 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod scan;
 pub(crate) mod scans;
+pub(crate) mod settings;
+pub(crate) mod sites;
 pub(crate) mod storage;
 mod timeline;

@@ -175,3 +175,28 @@ fn looks_are_few_and_can_be_stopped() {
     }
     assert_eq!(begin().status, 303, "there is room again");
 }
+
+#[test]
+fn programs_get_the_table_and_start_the_run() {
+    let desk = Desk::open();
+    desk.raw();
+    let told = desk.anna().json("/api/again/ALS-1_user/foam").json();
+    let sigma =
+        told["parameters"].as_array().unwrap().iter().find(|one| one["key"] == "stripes.sigma").unwrap();
+    assert_eq!((sigma["value"].as_str(), sigma["default"].as_str()), (Some("2.5"), Some("3")));
+    assert_eq!(told["flows"][0]["facility"], "polaris");
+    let send = |client: &crate::client::Client, body: serde_json::Value| {
+        let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
+        client.send("POST", "/api/again/ALS-1_user/foam", &headers, body.to_string().as_bytes())
+    };
+    let body = |value: serde_json::Value| serde_json::json!({ "flow": "alcf_recon_flow", "set": { "stripes.sigma": value } });
+    assert_eq!(send(&desk.anna(), body(4.into())).status, 403);
+    let wrong = send(&desk.ben(), body((-4).into()));
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.json()["detail"].as_str().unwrap().starts_with("stripes.sigma: "), "{}", wrong.text());
+    let started = send(&desk.ben(), body(4.into()));
+    let id = started.json()["run"].as_str().unwrap().parse().unwrap();
+    let run = desk.runtime.block_on(desk.engine.run(id)).unwrap();
+    assert_eq!(run.parameters["set"], serde_json::json!(["stripes.sigma=4.0"]));
+    assert_eq!(desk.anna().json("/api/results/ALS-1_user/foam").json(), serde_json::json!([]));
+}

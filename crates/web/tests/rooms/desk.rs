@@ -72,6 +72,18 @@ impl Desk {
     }
 
     pub fn at(clock: Clock) -> Self {
+        let mut access = Access::default();
+        for (who, role, token) in [
+            ("anna", Role::Look, LOOKS),
+            ("ben", Role::Operate, OPERATES),
+            ("cleo", Role::Administer, ADMINISTERS),
+        ] {
+            access.add(who, role, token).unwrap();
+        }
+        Self::with_access(clock, access)
+    }
+
+    fn with_access(clock: Clock, access: Access) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_path_buf();
         for site in ["data", "alcf"] {
@@ -85,14 +97,6 @@ impl Desk {
         let (engine, beamline) = config.open(clock, None).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut access = Access::default();
-        for (who, role, token) in [
-            ("anna", Role::Look, LOOKS),
-            ("ben", Role::Operate, OPERATES),
-            ("cleo", Role::Administer, ADMINISTERS),
-        ] {
-            access.add(who, role, token).unwrap();
-        }
         let app: Shared = App::new(config.clone(), engine.clone(), beamline.clone(), access).unwrap();
         let address = runtime.block_on(async {
             for one in config.deployments(&beamline::flows::registry(&beamline)) {

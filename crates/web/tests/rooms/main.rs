@@ -6,5 +6,7 @@ mod again;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod client;
 mod desk;
+mod settings;
 mod sides;
+mod sites;
 mod storage;

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use beamline::config::{Config, Site};
 use custody::{RelPath, SeenKind};
+use globus::Scope;
 use globus::compute::{Dialect, RUNNER_NAME};
 use globus::flows::ReconstructionFlow;
 use globus::transfer::{DeleteDocument, Notify};
 use sites::{GlobusStorage, Link, Storage};
 
-use super::check::{Looks, Verdict};
-use crate::exit::Failure;
+use super::{Depth, Looks, Verdict, own_version};
+use crate::config::{Config, Facility, Site, expand};
 
 /// The folder of checks, from the site's root: outside all areas.
 const FOLDER: &str = ".beamrail/checks";
@@ -23,9 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What the checks share.
 pub(super) struct Globe {
     link: Arc<Link>,
-    runtime: tokio::runtime::Runtime,
-    /// Seconds to wait for a worker's answer.
-    patience: Duration,
+    depth: Depth,
 }
 
 /// Who has to do something, by what went wrong.
@@ -38,19 +36,26 @@ fn action(error: &dyn std::fmt::Display) -> String {
 }
 
 impl Globe {
-    pub(super) fn new(config: &Config, patience: u64) -> Result<Self, Failure> {
-        let runtime = super::globus::runtime()?;
-        Ok(Self { link: Arc::new(config.link()), runtime, patience: Duration::from_secs(patience) })
+    pub(super) fn new(config: &Config, depth: Depth) -> Self {
+        Self { link: Arc::new(config.link()), depth }
     }
 
     /// Whether the credentials are there and accepted; without them nothing else is worth a look.
-    fn credentials(&self, looks: &mut Looks<'_>) -> bool {
-        let user = self.link.client().map_err(|error| error.to_string()).and_then(|client| {
-            self.runtime.block_on(client.auth().userinfo()).map_err(|error| error.to_string())
-        });
+    async fn credentials(&self, looks: &mut Looks<'_>) -> bool {
+        let user = match self.link.client() {
+            Ok(client) => match client.auth().userinfo().await {
+                Ok(user) => Ok((user, client.auth().ensure(&Scope::transfer()).await.ok())),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
         match user {
-            Ok(user) => {
+            Ok((user, good)) => {
                 looks.ok("credentials", user.text());
+                if let Some(good) = good {
+                    let hours = good.as_secs_f64() / 3600.0;
+                    looks.ok("token", format!("good for {hours:.1} hours, then renewed by itself"));
+                }
                 true
             }
             Err(error) => {
@@ -62,23 +67,25 @@ impl Globe {
         }
     }
 
-    pub(super) fn site(&self, config: &Config, name: &str, site: &Site, looks: &mut Looks<'_>) {
-        let storage = match super::globus::collection(config, &self.link, name) {
-            Ok(storage) => storage,
-            Err(failure) => {
-                let said = failure.text();
-                let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    pub(super) async fn site(&self, config: &Config, name: &str, site: &Site, looks: &mut Looks<'_>) {
+        let id = site.more.get("collection").map(String::as_str).unwrap_or_default();
+        let id = match expand(id, |name| config.environment.get(name)) {
+            Ok(id) => id,
+            Err(missing) => {
+                let said = format!("site {name}: {missing} is not set");
                 let what = "operator: set it in the environment of beamrail";
                 return looks.bad("environment", Verdict::Warning, said, what);
             }
         };
-        if !self.credentials(looks) {
+        let storage = GlobusStorage::new(name, self.link.clone(), id, site.root.to_string_lossy())
+            .with_data_access(site.data_access);
+        if !self.credentials(looks).await {
             return;
         }
-        if !self.collection(&storage, site, looks) {
+        if !self.collection(&storage, site, looks).await {
             return;
         }
-        let root = self.runtime.block_on(storage.stat(&RelPath::root()));
+        let root = storage.stat(&RelPath::root()).await;
         match root {
             Ok(Some(found)) if found.kind == SeenKind::Folder => {
                 looks.ok("root", site.root.display().to_string())
@@ -90,7 +97,7 @@ impl Globe {
             Err(error) => return looks.bad("root", Verdict::Fault, error.to_string(), action(&error)),
         }
         for (name, area) in &site.areas {
-            match self.runtime.block_on(storage.stat(&area.path)) {
+            match storage.stat(&area.path).await {
                 Ok(Some(found)) if found.kind == SeenKind::Folder => {
                     looks.ok(&format!("{name} folder"), "is there")
                 }
@@ -104,15 +111,20 @@ impl Globe {
                 }
             }
         }
-        self.rights(&storage, looks);
+        if self.depth.writes {
+            self.rights(&storage, looks).await;
+        }
     }
 
     /// What kind of collection it is, and whether that fits the configuration.
-    fn collection(&self, storage: &GlobusStorage, site: &Site, looks: &mut Looks<'_>) -> bool {
-        let found = self.link.client().map_err(|error| error.to_string()).and_then(|client| {
-            let endpoint = client.transfer();
-            self.runtime.block_on(endpoint.endpoint(storage.collection())).map_err(|error| error.to_string())
-        });
+    async fn collection(&self, storage: &GlobusStorage, site: &Site, looks: &mut Looks<'_>) -> bool {
+        let found = match self.link.client() {
+            Ok(client) => {
+                let found = client.transfer().endpoint(storage.collection()).await;
+                found.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
         let endpoint = match found {
             Ok(endpoint) => endpoint,
             Err(error) => {
@@ -149,9 +161,9 @@ impl Globe {
     }
 
     /// Makes, writes, reads, renames and deletes in a folder of our own.
-    fn rights(&self, storage: &GlobusStorage, looks: &mut Looks<'_>) {
+    async fn rights(&self, storage: &GlobusStorage, looks: &mut Looks<'_>) {
         let number = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_millisecond());
-        let tried: Result<&str, (&str, String)> = self.runtime.block_on(async {
+        let tried: Result<&str, (&str, String)> = async {
             let path = |name: &str| RelPath::new(format!("{FOLDER}/{number}/{name}"));
             let folder =
                 RelPath::new(format!("{FOLDER}/{number}")).map_err(|e| ("make a folder", e.to_string()))?;
@@ -176,7 +188,8 @@ impl Globe {
             storage.rename(&one, &two).await.map_err(|e| ("rename", e.to_string()))?;
             self.delete(storage, &folder).await.map_err(|e| ("delete", e))?;
             Ok(done)
-        });
+        }
+        .await;
         match tried {
             Ok(done) => looks.ok("rights", done),
             Err((what, error)) => {
@@ -206,13 +219,7 @@ impl Globe {
         }
     }
 
-    pub(super) fn facility(
-        &self,
-        config: &Config,
-        name: &str,
-        one: &beamline::config::Facility,
-        looks: &mut Looks<'_>,
-    ) {
+    pub(super) async fn facility(&self, config: &Config, name: &str, one: &Facility, looks: &mut Looks<'_>) {
         let sites = config.storages(&self.link);
         let Some(site) = sites.get(&one.site) else { return };
         let compute = match config.globus_compute(name, &self.link, site) {
@@ -222,12 +229,12 @@ impl Globe {
                 return looks.bad("environment", Verdict::Warning, format!("{missing} is not set"), what);
             }
         };
-        if !self.credentials(looks) {
+        if !self.credentials(looks).await {
             return;
         }
         let Ok(client) = self.link.client() else { return };
         let remote = client.compute();
-        match self.runtime.block_on(remote.endpoint_status(compute.endpoint())) {
+        match remote.endpoint_status(compute.endpoint()).await {
             Ok(status) if status.is_online() => looks.ok("endpoint", "online"),
             Ok(status) => {
                 let what = "the endpoint's user at the facility: globus-compute-endpoint start NAME";
@@ -235,7 +242,7 @@ impl Globe {
             }
             Err(error) => return looks.bad("endpoint", Verdict::Fault, error.to_string(), action(&error)),
         }
-        if let Ok(about) = self.runtime.block_on(remote.endpoint(compute.endpoint())) {
+        if let Ok(about) = remote.endpoint(compute.endpoint()).await {
             let version = about.endpoint_version.unwrap_or_default();
             match Dialect::of(Some(&version)) {
                 Dialect::Text => looks.ok("endpoint version", version),
@@ -245,8 +252,8 @@ impl Globe {
                 }
             }
         }
-        match self.runtime.block_on(compute.function()) {
-            Ok(id) => match self.runtime.block_on(remote.function(&id)) {
+        match compute.function().await {
+            Ok(id) => match remote.function(&id).await {
                 Ok(found) if found.function_name.as_deref() == Some(RUNNER_NAME) => looks.ok("function", id),
                 Ok(found) => {
                     let found = format!("{id} is {}", found.function_name.unwrap_or_default());
@@ -261,18 +268,20 @@ impl Globe {
             Err(error) => return looks.bad("function", Verdict::Fault, error.to_string(), action(&error)),
         }
         if let Some(flow) = compute.flow()
-            && !self.flow(name, flow, looks)
+            && !self.flow(name, flow, looks).await
         {
             return;
         }
-        self.worker(config, one, &compute, looks);
+        if let Some(patience) = self.depth.patience {
+            self.worker(config, one, &compute, patience, looks).await;
+        }
     }
 
     /// Whether the flow is there and does what this version expects of it.
-    fn flow(&self, facility: &str, id: &str, looks: &mut Looks<'_>) -> bool {
+    async fn flow(&self, facility: &str, id: &str, looks: &mut Looks<'_>) -> bool {
         let Ok(client) = self.link.client() else { return false };
         let what = format!("operator: beamrail globus setup {facility} --flow");
-        match self.runtime.block_on(client.flows().get(id)) {
+        match client.flows().get(id).await {
             Ok(flow) if ReconstructionFlow::default().is_like(&flow) => {
                 looks.ok("flow", format!("{} ({id})", flow.title));
                 true
@@ -289,11 +298,12 @@ impl Globe {
     }
 
     /// Asks a worker for its Python, for the beamrail there, and whether it sees the site's root.
-    fn worker(
+    async fn worker(
         &self,
         config: &Config,
-        one: &beamline::config::Facility,
+        one: &Facility,
         compute: &sites::GlobusCompute,
+        patience: Duration,
         looks: &mut Looks<'_>,
     ) {
         let root =
@@ -304,7 +314,7 @@ impl Globe {
             format!("{}/check-{}-{}", one.jobs, std::process::id(), jiff::Timestamp::now().as_millisecond());
         let begun = Instant::now();
         let args = ["-c", script, &one.command, &root.to_string_lossy()];
-        let ran = self.runtime.block_on(compute.ask(&args, Path::new("/bin/sh"), &folder, self.patience));
+        let ran = compute.ask(&args, Path::new("/bin/sh"), &folder, patience).await;
         let ran = match ran {
             Ok(ran) => ran,
             Err(error) if error.retry_helps() => {
@@ -316,7 +326,7 @@ impl Globe {
         let took = begun.elapsed().as_secs();
         looks.ok("worker", format!("Python {} on {}, after {took} s", ran.python, ran.host));
         let version = ran.stdout.trim().to_owned();
-        let own = super::check::own_version();
+        let own = own_version();
         match ran.rc {
             Some(0) if version == own => looks.ok("command", format!("{}: {version}", one.command)),
             Some(0) => looks.bad(

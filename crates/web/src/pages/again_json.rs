@@ -1,0 +1,124 @@
+//! "Reconstruct again" for programs: the table with the values that it begins with, and the run.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use reconstruct::recipe::PARAMETERS;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::access::Visitor;
+use crate::act::{address, again as act};
+use crate::app::{Operator, Shared};
+use crate::data::again::{FIELD, Way, base, read, text};
+use crate::data::results::{Made, made};
+use crate::data::scan_name;
+use crate::fault::Fault;
+use crate::guard::Peer;
+
+/// A parameter of the recipe.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct Parameter {
+    /// `section.name`.
+    key: &'static str,
+    /// What a new reconstruction begins with.
+    value: String,
+    /// The value where nothing is said.
+    default: String,
+    /// The unit, or nothing.
+    unit: &'static str,
+    /// Type, range and unit in words.
+    allowed: String,
+    /// What it does.
+    help: &'static str,
+}
+
+/// What a new reconstruction begins from.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct Beginning {
+    /// `<folder>/<stem>`.
+    scan: String,
+    /// Where the values come from.
+    from: String,
+    /// The flows that can do it.
+    flows: Vec<Way>,
+    /// Every parameter, in the order of the work.
+    parameters: Vec<Parameter>,
+}
+
+/// What is wanted.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// The flow.
+    flow: String,
+    /// Parameters that are to be different, by `section.name`; null is auto.
+    #[serde(default)]
+    set: BTreeMap<String, Value>,
+    /// The same key gives the same run.
+    #[serde(default)]
+    key: Option<String>,
+}
+
+/// The run that was started.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct Started {
+    /// Its id.
+    run: String,
+}
+
+/// `GET /api/again/{scan}`.
+pub(crate) async fn beginning(
+    State(app): State<Shared>,
+    _: Visitor,
+    Path(scan): Path<String>,
+) -> Result<Json<Beginning>, Fault> {
+    let base = base(&app, &scan_name(&scan)?).await?;
+    let parameter = |one: &reconstruct::recipe::Parameter| Parameter {
+        key: one.key,
+        value: text(&one.get(&base.recipe)),
+        default: text(&one.default_value()),
+        unit: one.unit,
+        allowed: one.allowed(),
+        help: one.help(),
+    };
+    let parameters = PARAMETERS.iter().map(parameter).collect();
+    Ok(Json(Beginning { scan: base.known.name.to_string(), from: base.from, flows: base.ways, parameters }))
+}
+
+/// `POST /api/again/{scan}`.
+pub(crate) async fn run(
+    State(app): State<Shared>,
+    Operator(visitor): Operator,
+    peer: Option<Extension<Peer>>,
+    Path(scan): Path<String>,
+    Json(again): Json<Again>,
+) -> Result<Json<Started>, Fault> {
+    let base = base(&app, &scan_name(&scan)?).await?;
+    let plain = |value: &Value| match value {
+        Value::Null => "auto".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let fields: Vec<_> =
+        again.set.iter().map(|(key, value)| (format!("{FIELD}{key}"), plain(value))).collect();
+    let wanted = read(&base.recipe, &fields);
+    if !wanted.problems.is_empty() {
+        let all: Vec<String> = wanted.problems.iter().map(|(key, why)| format!("{key}: {why}")).collect();
+        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, all.join("; ")));
+    }
+    let key = again.key.as_deref().filter(|key| key.len() <= 64 && key.is_ascii());
+    let run = act::run(&app, address(peer), &visitor, &base, &again.flow, &wanted.recipe, key).await?;
+    Ok(Json(Started { run: run.to_string() }))
+}
+
+/// `GET /api/results/{scan}`: the reconstructions that can be looked at, the newest first.
+pub(crate) async fn results(
+    State(app): State<Shared>,
+    _: Visitor,
+    Path(scan): Path<String>,
+) -> Result<Json<Vec<Made>>, Fault> {
+    Ok(Json(made(&app, &scan_name(&scan)?).await?))
+}
