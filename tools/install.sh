@@ -4,7 +4,8 @@
 #   tools/install.sh build     .tools/build:  CMake, for libhdf5
 #   tools/install.sh judges    .tools/judges: the Python readers that judge our files in tests;
 #                              .tools/globus-sdk, .tools/globus-cli: Globus's own software, and RabbitMQ,
-#                              through which its compute endpoint is spoken to
+#                              through which its compute endpoint is spoken to;
+#                              .tools/schemathesis: sends the dashboard's API all that its description allows
 #   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems; debootstrap
 #   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
@@ -128,6 +129,7 @@ install_judges() {
     install_venv judges tests/judges/requirements.txt
     install_venv globus-sdk tests/judges/globus-sdk/requirements.txt
     install_venv globus-cli tests/judges/globus-cli/requirements.txt
+    install_venv schemathesis tests/judges/schemathesis/requirements.txt
     install_rabbitmq
 }
 

@@ -75,6 +75,7 @@ pub(crate) enum Axis {
 pub(crate) struct SliceQuery {
     /// The axis that the slice is perpendicular to. Columns and lines of the picture are x and y for z, x and z
     /// for y, y and z for x.
+    #[param(inline)]
     axis: Axis,
     /// Which slice, counted in voxels of the level.
     index: u32,

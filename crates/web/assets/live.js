@@ -7,8 +7,9 @@
   let again = false;
 
   // Folded-out details, what somebody types and where the focus is stay as they are.
-  const busy = (part) => part.contains(document.activeElement) &&
-    /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+  const busy = (part) => [...part.querySelectorAll("input, textarea, select")].some((one) =>
+    one === document.activeElement || (one.type === "checkbox" ? one.checked !== one.defaultChecked
+      : one.type !== "hidden" && "defaultValue" in one && one.value !== one.defaultValue));
 
   const takeOver = (fresh) => {
     for (const part of document.querySelectorAll("[data-live]")) {

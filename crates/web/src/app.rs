@@ -53,6 +53,7 @@ pub struct App {
     pub(crate) logins: Rates,
     pub(crate) metrics: metrics::Counters,
     pub(crate) began: Instant,
+    pub(crate) viewer: viewer::Options,
     key: [u8; 32],
 }
 
@@ -94,6 +95,7 @@ impl App {
             metrics: metrics::Counters::default(),
             sessions: Sessions::default(),
             began: Instant::now(),
+            viewer: viewer::Options::default(),
             secure: config.web.https,
             key: *key.as_bytes(),
             engine,

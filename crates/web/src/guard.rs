@@ -4,12 +4,14 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 
 use crate::access::{By, Role, Visitor};
 use crate::app::Shared;
@@ -23,6 +25,8 @@ pub(crate) struct Peer(pub IpAddr);
 
 /// The largest body of a request: forms and answers are small.
 const BODY: usize = 64 << 10;
+/// A larger one is read so far before it is refused.
+const DRAIN: usize = 1 << 20;
 /// How long an answer may take, but for streams.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Nothing from elsewhere, no inline script or style, in nobody's frame, forms to ourselves only.
@@ -56,6 +60,7 @@ pub(crate) async fn headers(request: Request, next: Next) -> Response {
 pub(crate) async fn faces(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let html = wants_html(request.headers(), request.uri());
     let head = request.method() == Method::HEAD;
+    let volumes = request.uri().path().starts_with("/api/volumes");
     let began = Instant::now();
     let response = next.run(request).await;
     app.metrics.answered(response.status().as_u16(), began.elapsed());
@@ -63,6 +68,10 @@ pub(crate) async fn faces(State(app): State<Shared>, request: Request, next: Nex
     let visitor = response.extensions().get::<Visitor>().cloned();
     let mut shown = match html {
         true => (fault.status, layout::fault(&app, visitor.as_ref(), &fault)).into_response(),
+        // The viewer's API calls it `error`, whoever refuses.
+        false if volumes => {
+            (fault.status, axum::Json(serde_json::json!({ "error": fault.what }))).into_response()
+        }
         false => (fault.status, axum::Json(fault.problem())).into_response(),
     };
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ALLOW] {
@@ -148,8 +157,12 @@ fn host_name(authority: &str) -> Option<&str> {
 pub(crate) async fn sign_in(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let found = visitor(&app, request.headers());
     let path = request.uri().path();
-    let public = matches!(path, "/login" | "/health" | "/ready") || path.starts_with("/static/");
+    // A link to a volume carries its own secret.
+    let public = matches!(path, "/login" | "/health" | "/ready")
+        || path.starts_with("/static/")
+        || path.starts_with("/share/");
     if let Some(visitor) = &found {
+        request.extensions_mut().insert(viewer::CsrfToken(visitor.csrf.clone()));
         request.extensions_mut().insert(visitor.clone());
     } else if !public {
         let browser = wants_html(request.headers(), request.uri());
@@ -217,7 +230,7 @@ pub(crate) async fn actions(State(app): State<Shared>, request: Request, next: N
         return refuse(why);
     }
     let (parts, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, BODY).await else {
+    let Some(bytes) = whole(body).await else {
         return Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a request may have {BODY} bytes"))
             .into_response();
     };
@@ -236,6 +249,23 @@ pub(crate) async fn actions(State(app): State<Shared>, request: Request, next: N
         }
     }
     next.run(Request::from_parts(parts, Body::from(bytes))).await
+}
+
+/// The body, if it is no larger than it may be. What is too large is read a little further without being kept, so that
+/// its sender gets to hear the answer.
+async fn whole(mut body: Body) -> Option<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut read = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        read = read.saturating_add(data.len());
+        if read <= BODY {
+            kept.extend_from_slice(&data);
+        } else if read > DRAIN {
+            break;
+        }
+    }
+    (read <= BODY).then(|| kept.freeze())
 }
 
 /// What the browser itself says of where the request comes from. Programs say nothing.

@@ -8,6 +8,7 @@
 
 mod access;
 mod act;
+mod api;
 mod app;
 mod assets;
 mod audit;

@@ -38,7 +38,7 @@ struct Watching(Arc<AtomicUsize>);
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -50,7 +50,7 @@ impl Hub {
 
     /// Pages that watch now.
     pub(crate) fn watching(&self) -> usize {
-        self.watching.load(Ordering::Relaxed)
+        self.watching.load(Ordering::SeqCst)
     }
 
     /// Tells everybody now, after an action of this process.
@@ -68,7 +68,10 @@ impl Hub {
             tokio::time::sleep(LOOK).await;
             if hub.watching() == 0 {
                 hub.looking.store(false, Ordering::SeqCst);
-                return;
+                // A page that came in between has seen that somebody looks, and must not be left alone.
+                if hub.watching() == 0 || hub.looking.swap(true, Ordering::SeqCst) {
+                    return;
+                }
             }
             quiet += 1;
             let last = hub.engine.last_change().await.unwrap_or(after);
@@ -88,8 +91,8 @@ impl Hub {
 /// `GET /live`: an event `change` for every change.
 pub(crate) async fn live(State(app): State<Shared>) -> Response {
     let hub = &app.live;
-    if hub.watching.fetch_add(1, Ordering::Relaxed) >= MOST {
-        hub.watching.fetch_sub(1, Ordering::Relaxed);
+    if hub.watching.fetch_add(1, Ordering::SeqCst) >= MOST {
+        hub.watching.fetch_sub(1, Ordering::SeqCst);
         return Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are watching")
             .after(30)
             .into_response();

@@ -4,14 +4,17 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
+use viewer::Viewer;
+
 use crate::app::Shared;
+use crate::data::volumes::Volumes;
 use crate::pages::{
     again, again_json, compare, login, looks, now, run, runs, scan, scans, settings, sites, storage,
 };
-use crate::{act, assets, guard, live, metrics};
+use crate::{act, api, assets, guard, live, metrics};
 
-/// The whole application. `more` are other rooms' pages (the viewer), behind the same guards.
-pub fn router(app: &Shared, more: Router) -> Router {
+/// The whole application.
+pub fn router(app: &Shared) -> Router {
     let guards = |router: Router| {
         router
             .layer(from_fn_with_state(app.clone(), guard::actions))
@@ -21,6 +24,9 @@ pub fn router(app: &Shared, more: Router) -> Router {
             .layer(from_fn_with_state(app.clone(), guard::faces))
             .layer(from_fn(guard::headers))
     };
+    let viewer = Viewer::new(Volumes::of(app), &app.viewer);
+    let (volumes, described) = viewer.router().split_for_parts();
+    let described = serde_json::to_value(described).unwrap_or_default();
     let ours = Router::new()
         .route("/", get(now::page))
         .route("/runs", get(runs::page))
@@ -63,6 +69,7 @@ pub fn router(app: &Shared, more: Router) -> Router {
         .route("/api/settings", get(settings::json))
         .route("/api/storage", get(storage::json))
         .route("/static/{version}/{name}", get(assets::asset))
+        .merge(api::routes(&described))
         .with_state(app.clone());
-    guards(ours.merge(more))
+    guards(ours.merge(volumes).merge(viewer.link_router()))
 }

@@ -1,7 +1,10 @@
 //! `beamrail demo`: three sites in one folder, a scan that appears, the whole ALCF flow, and the end of its copies.
 
+mod shown;
 mod sites;
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,7 +32,8 @@ use crate::progress::{Mode, Progress};
 ///
 /// Three sites (als, nersc, alcf) are made in one folder, which can be deleted afterwards. A small scan is simulated
 /// and appears at als; watch sees it and starts the dispatcher; it goes to nersc and alcf, is reconstructed there,
-/// and its results come back. Then the clock is advanced and copies whose time is over are deleted.
+/// and its results come back, all of it live in the dashboard. Then the clock is advanced and copies whose time is
+/// over are deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder for the sites
@@ -48,9 +52,13 @@ pub(crate) struct Args {
     #[arg(long)]
     globus: bool,
 
-    /// Do not open the viewer. There is none yet; accepted so that scripts need not change
-    #[arg(long, hide = true)]
+    /// Do not show the dashboard; end when the story ends. So it is where stdout is no terminal
+    #[arg(long)]
     no_serve: bool,
+
+    /// Show the dashboard at this address, also where stdout is no terminal; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_serve")]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -99,6 +107,11 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
     let now = start.map_or_else(Timestamp::now, |start| start.max(Timestamp::now()));
     let beam = Beam::with(config.clone(), Clock::scaled(now, 1.0))?;
     beam.deploy()?;
+    let serves = !args.no_serve && (args.listen.is_some() || std::io::stdout().is_terminal());
+    let mut shown = match serves {
+        true => Some(shown::begin(&config, Clock::scaled(now, 1.0), args.listen)?),
+        false => None,
+    };
 
     output::print("1. A scan appears at als")?;
     let raw = folder.join("als/raw");
@@ -132,6 +145,13 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
         super::explain::explain(&beam, child.id, false)?;
     }
 
+    if let Some(shown) = &shown {
+        output::print(&format!("\nThe scan is live in the dashboard: {}/scans/{}", shown.url(), scan.name))?;
+        if !shown::go_on(&|| stop.requested())? {
+            return Ok(());
+        }
+    }
+
     output::print("\n6. Retention: deletion is switched on (it starts switched off), and time passes")?;
     beam.beamline.custody.switch_deletion(true, "demo", beam.now())?;
     let mut now = beam.now();
@@ -150,6 +170,7 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
             Failure::new(Exit::Failed, format!("cannot write {}: {error}", ahead.display()))
         })?;
         let beam = Beam::with(config.clone(), Clock::scaled(now, 1.0))?;
+        shown = shown.map(|shown| shown.at(&config, Clock::scaled(now, 1.0))).transpose()?;
         output::print(&format!("\n   {what} ({})", time(now)))?;
         let plan = beam.beamline.custody.plan(beam.now())?;
         output::print(&indent(&describe(&beam, &plan)?))?;
@@ -164,9 +185,14 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
     }
     let config = folder.join("beamrail.toml");
     output::print(&format!(
-        "\nSee for yourself: beamrail runs --config {0}; beamrail custody --config {0}; beamrail prune history --config {0}",
+        "\nSee for yourself: beamrail serve --config {0}; beamrail runs --config {0}; beamrail custody --config {0}; \
+         beamrail prune history --config {0}",
         config.display()
-    ))
+    ))?;
+    if let Some(shown) = &shown {
+        shown::until_the_end(shown, &|| stop.requested())?;
+    }
+    Ok(())
 }
 
 fn watcher(beam: &Beam, raw: &Path) -> Watcher {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use beamline::config::Config;
+use engine::Clock;
 use web::{Access, Role, Server, Shared};
 
 use super::beam::{Beam, BeamArgs};
@@ -43,6 +45,40 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A dashboard beside other work, with a clock of its own.
+pub(crate) struct Background {
+    beam: Beam,
+    address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Background {
+    /// Starts it.
+    pub(crate) fn start(config: &Config, clock: Clock, listen: SocketAddr) -> Result<Self, Failure> {
+        let beam = Beam::with(config.clone(), clock)?;
+        let server = bind(&beam, Some(listen))?;
+        let address = server.address();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = beam.spawn(server.serve(async move {
+            let _ = stopped.await;
+        }));
+        Ok(Self { beam, address, stop, serving })
+    }
+
+    /// Starts it anew at the same address, at another time. Pages that are open go on by themselves.
+    pub(crate) fn at(self, config: &Config, clock: Clock) -> Result<Self, Failure> {
+        let _ = self.stop.send(());
+        let _ = self.beam.wait(self.serving);
+        Self::start(config, clock, self.address)
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
 /// The server of this beamline, listening.
 pub(crate) fn bind(beam: &Beam, listen: Option<SocketAddr>) -> Result<Server, Failure> {
     let access = access(beam)?;
@@ -54,7 +90,7 @@ pub(crate) fn bind(beam: &Beam, listen: Option<SocketAddr>) -> Result<Server, Fa
 }
 
 async fn open(app: Shared, listen: SocketAddr) -> Result<Server, web::Error> {
-    let router = web::router(&app, Default::default());
+    let router = web::router(&app);
     Server::bind(app, listen, router).await
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod scans;
 pub(crate) mod settings;
 pub(crate) mod sites;
 pub(crate) mod storage;
+pub(crate) mod volumes;
 
 use beamline::identity::Identity;
 use custody::ScanName;

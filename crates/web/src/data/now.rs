@@ -122,7 +122,7 @@ async fn needs(app: &Shared, scheduled: &[Run], now: Timestamp) -> Result<Vec<Ne
         let ask = run.ask.as_ref();
         let why = ask.map_or_else(
             || run.state.message.clone().unwrap_or_else(|| "paused by hand".into()),
-            |ask| format!("{}. {}", ask.title, question(&ask.message)),
+            |ask| format!("{}. {}", ask.title, question(&ask.message, 240)),
         );
         needs.push(need("question", &run, &run, why));
     }
@@ -131,9 +131,9 @@ async fn needs(app: &Shared, scheduled: &[Run], now: Timestamp) -> Result<Vec<Ne
 }
 
 /// The question without what it says for the terminal, which the page has buttons for.
-pub(crate) fn question(message: &str) -> String {
+pub(crate) fn question(message: &str, most: usize) -> String {
     let text = message.split(". Then: ").next().unwrap_or(message);
-    words::first_line(text, 240)
+    words::first_line(text, most)
 }
 
 /// Failures that nobody has dealt with: the newest of each scan, told by the run in which it arose.

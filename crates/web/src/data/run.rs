@@ -4,8 +4,10 @@ use beamline::explain::{Explanation, StepTime};
 use engine::{Artifact, LogLine, Orchestrator, Run, RunFilter, RunId, StateType, Step, StepKind};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::doing::{Doing, doing};
+use super::now::question;
 use super::past;
 use crate::app::Shared;
 use crate::fault::Fault;
@@ -69,12 +71,13 @@ pub(crate) struct View {
     pub run: Run,
     pub parent: Option<Run>,
     pub family: Vec<Member>,
-    /// Length of the axis in seconds, and the time at its beginning.
-    pub axis: (Timestamp, f64),
+    /// The time at the beginning of the axis, its length in seconds, and the time at its end.
+    pub axis: (Timestamp, f64, Timestamp),
     pub doing: Vec<Doing>,
     pub explanation: Explanation,
     pub artifacts: Vec<Artifact>,
-    pub log: Vec<LogLine>,
+    /// The newest lines of all of them, by time, each with its flow where that is another.
+    pub log: Vec<(Option<String>, LogLine)>,
     /// The deepest failed run with its failed step, where it failed.
     pub culprit: Option<(Run, Option<Step>)>,
 }
@@ -94,6 +97,8 @@ pub(crate) async fn view(app: &Shared, id: RunId) -> Result<View, Fault> {
     let length = seconds(begin, end).max(0.001);
     let explanation = past::explain(app, &run).await?;
     let mut at_work = Vec::new();
+    let children: Vec<Option<Value>> =
+        family.iter().map(|member| serde_json::to_value(member.run.id).ok()).collect();
     for member in &mut family {
         let explained = match member.depth {
             0 => explanation.clone(),
@@ -103,7 +108,9 @@ pub(crate) async fn view(app: &Shared, id: RunId) -> Result<View, Fault> {
         let doing =
             if active { doing(&app.engine, &app.beamline, &member.run, now).await? } else { Vec::new() };
         let bar = |step: &Step| bar(step, member.depth, begin, end, &explained, &doing);
-        member.bars = member.steps.iter().map(bar).collect();
+        // Runs that were started have rows of their own.
+        let shown = |step: &&Step| step.kind != StepKind::Subrun || !children.contains(&step.handle);
+        member.bars = member.steps.iter().filter(shown).map(bar).collect();
         at_work.extend(doing);
     }
     at_work.sort_by_key(|one| one.site.is_none());
@@ -112,12 +119,12 @@ pub(crate) async fn view(app: &Shared, id: RunId) -> Result<View, Fault> {
         artifacts.extend(app.engine.artifacts(member.run.id).await?);
     }
     let culprit = culprit(&family);
-    let log = app.engine.log_tail(id, LINES).await?;
+    let log = log(app, &family).await?;
     Ok(View {
         run,
         parent,
         family,
-        axis: (begin, length),
+        axis: (begin, length, end),
         doing: at_work,
         explanation,
         artifacts,
@@ -138,11 +145,35 @@ async fn gather(app: &Shared, run: Run, family: &mut Vec<Member>) -> Result<(), 
             continue;
         }
         let children = RunFilter { parent: Some(id), limit: 50, ..RunFilter::default() };
-        // Newest first, so that the stack gives the oldest first. Runs for later are not part of this one.
-        let children = app.engine.runs(children).await?.items.into_iter().filter(|one| one.started.is_some());
-        stack.extend(children.map(|child| (child, depth + 1)));
+        // Runs for later are not part of this one.
+        let mut children: Vec<Run> =
+            app.engine.runs(children).await?.items.into_iter().filter(|one| one.started.is_some()).collect();
+        // The last to have begun first, so that the stack gives them in order.
+        children.sort_by_key(|child| std::cmp::Reverse(child.started));
+        stack.extend(children.into_iter().map(|child| (child, depth + 1)));
     }
     Ok(())
+}
+
+/// The newest lines of a family, by time.
+async fn log(app: &Shared, family: &[Member]) -> Result<Vec<(Option<String>, LogLine)>, Fault> {
+    let mut lines = Vec::new();
+    for member in family {
+        let flow = (member.depth > 0).then(|| member.run.flow.clone());
+        let own = app.engine.log_tail(member.run.id, LINES).await?;
+        lines.extend(own.into_iter().map(|line| (flow.clone(), line)));
+    }
+    lines.sort_by_key(|(_, line)| (line.time, line.id));
+    let most = usize::try_from(LINES).unwrap_or(usize::MAX);
+    Ok(lines.split_off(lines.len().saturating_sub(most)))
+}
+
+impl View {
+    /// Where a run of the family begins and ends on the axis.
+    pub(crate) fn stretch(&self, run: &Run) -> (f64, f64) {
+        let end = seconds(self.axis.0, run.ended.unwrap_or(self.axis.2));
+        (run.started.map_or(end, |from| seconds(self.axis.0, from)), end)
+    }
 }
 
 fn bar(
@@ -169,7 +200,7 @@ fn bar(
         (Some(error), kind) if kind != StateType::Completed => {
             Some(crate::words::first_line(&error.message, 160))
         }
-        _ => step.state.message.clone().map(|text| crate::words::first_line(&text, 160)),
+        _ => step.state.message.as_deref().map(|text| question(text, 160)),
     };
     Bar {
         run: step.run.to_string(),

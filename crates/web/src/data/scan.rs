@@ -99,12 +99,13 @@ pub(crate) struct View {
 
 /// Reads it all.
 pub(crate) async fn view(app: &Shared, name: ScanName) -> Result<View, Fault> {
-    let beam = app.beamline.clone();
     let asked = name.clone();
     let found = app
         .custody(move |custody| {
             let Some(one) = known(custody, std::slice::from_ref(&asked))?.pop() else { return Ok(None) };
-            let copies = one.copies.iter().map(|copy| self::copy(custody, &beam.policy, &one, copy));
+            // As in force: operators may have changed days elsewhere.
+            let policy = custody.settings()?.1;
+            let copies = one.copies.iter().map(|copy| self::copy(custody, &policy, &one, copy));
             let copies = copies.collect::<custody::Result<Vec<_>>>()?;
             let report = custody.paper(&asked, "report")?;
             let mut papers = Vec::new();

@@ -7,10 +7,15 @@ use serde::Serialize;
 
 use super::doing::{Doing, doing};
 use super::places::{Place, journey, places};
-use super::prunes;
+use super::{prunes, volumes};
 use crate::app::Shared;
 use crate::fault::Fault;
 use crate::words::{self, Mood};
+
+/// Scans on a page.
+const LIMIT: usize = 40;
+/// Scans that are looked through; names cost little.
+const MOST: usize = 200_000;
 
 /// A scan on one line.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -36,10 +41,21 @@ pub struct ScanLine {
     pub results_bytes: Option<u64>,
     /// Whether a volume is there to be looked at.
     pub volume: bool,
+    /// The addresses of its volumes in the viewer, by site; from the first slices on.
+    pub views: Vec<View>,
     /// Whether somebody holds it, so that nothing of it is deleted.
     pub held: bool,
     /// Whether it is export-controlled.
     pub controlled: bool,
+}
+
+/// A volume in the viewer.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct View {
+    /// At which site.
+    pub site: String,
+    /// The viewer's address.
+    pub address: String,
 }
 
 /// What custody knows of a scan.
@@ -86,6 +102,27 @@ pub(crate) fn known(custody: &custody::Custody, names: &[ScanName]) -> custody::
     Ok(all)
 }
 
+/// A page of the scans whose name holds this text, the newest first, and whether there are more.
+pub(crate) async fn search(app: &Shared, name: &str, page: usize) -> Result<(Vec<ScanLine>, bool), Fault> {
+    if name.len() > 300 {
+        return Err(Fault::bad("a filter has 300 characters or fewer"));
+    }
+    let wanted = name.trim().to_lowercase();
+    let (all, more) = app
+        .custody(move |custody| {
+            let skip = page.saturating_mul(LIMIT);
+            let most = if wanted.is_empty() { skip.saturating_add(LIMIT + 1).min(MOST) } else { MOST };
+            let names = custody.scans(most)?;
+            let fits = names.into_iter().filter(|name| name.to_string().to_lowercase().contains(&wanted));
+            let mut fits: Vec<_> = fits.skip(skip).take(LIMIT + 1).collect();
+            let more = fits.len() > LIMIT;
+            fits.truncate(LIMIT);
+            Ok((known(custody, &fits)?, more))
+        })
+        .await?;
+    Ok((lines(app, &all).await?, more))
+}
+
 /// The line of each of these scans.
 pub(crate) async fn lines(app: &Shared, all: &[Known]) -> Result<Vec<ScanLine>, Fault> {
     let mut lines = Vec::new();
@@ -112,6 +149,7 @@ async fn line(app: &Shared, one: &Known, runs: &[Run], journey: &[String]) -> Re
         at_work.extend(doing(&app.engine, &app.beamline, run, now).await?);
     }
     let (mood, sentence, run) = sentence(app, one, runs, &at_work);
+    let views = views(app, one, &at_work).await?;
     Ok(ScanLine {
         scan: one.name.to_string(),
         seen: one.mark.at,
@@ -123,9 +161,28 @@ async fn line(app: &Shared, one: &Known, runs: &[Run], journey: &[String]) -> Re
         raw_bytes: one.bytes(&[Kind::Raw]),
         results_bytes: one.bytes(&[Kind::Tiff, Kind::Zarr, Kind::Sidecars]),
         volume: one.has(Kind::Zarr),
+        views,
         held: one.held(now).next().is_some(),
         controlled: one.mark.controlled,
     })
+}
+
+/// Volumes that can be seen: what custody lists, and what is being made.
+async fn views(app: &Shared, one: &Known, doing: &[Doing]) -> Result<Vec<View>, Fault> {
+    let making = doing.iter().any(|one| one.text.starts_with("Reconstructing"));
+    if !making && !one.has(Kind::Zarr) && !one.has(Kind::Tiff) {
+        return Ok(Vec::new());
+    }
+    let (beam, name) = (app.beamline.clone(), one.name.clone());
+    app.blocking(move || {
+        let encode = |id: String| url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
+        let view = |site: String| {
+            let id = encode(volumes::id(&site, &name)).replace('+', "%20");
+            View { address: format!("/view/{id}"), site }
+        };
+        Ok(volumes::sites(&beam, &name).into_iter().map(view).collect())
+    })
+    .await
 }
 
 /// How a scan stands: what waits for a person first, then what is at work, then how the last run ended.

@@ -1,6 +1,6 @@
 //! The pages, a file each. A handler reads values from [`data`](crate::data) and gives them their looks.
 
-mod advice;
+pub(crate) mod advice;
 pub(crate) mod again;
 pub(crate) mod again_json;
 pub(crate) mod compare;

@@ -121,6 +121,7 @@ fn scan(app: &Shared, line: &ScanLine) -> Markup {
                 }
             }
             div class="acts" {
+                @if let Some(view) = line.views.first() { a class="button" href=(view.address) { "View" } }
                 @if let Some(run) = &line.run { a class="quiet" href={ "/runs/" (run) } { "Run" } }
             }
             span class="when" { (ago(line.seen, app.now(), &app.zone)) }

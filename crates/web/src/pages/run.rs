@@ -172,13 +172,7 @@ fn asked(visitor: &Visitor, run: &Run, operate: bool) -> Markup {
     html! {
         section class="ask" aria-labelledby="asks" {
             h2 id="asks" { (ask.title) }
-            p { (question(&ask.message)) }
-            @if picture {
-                a href={ "/pictures/evidence/" (run.id) } {
-                    img class="evidence" src={ "/pictures/evidence/" (run.id) } alt="One detector row reconstructed at candidate centres";
-                }
-                p class="note" { "The same row at candidate centres: take the one whose edges are sharp and without arcs." }
-            }
+            p { (question(&ask.message, 2000)) }
             @if operate {
                 form method="post" action={ "/runs/" (run.id) "/resume" } class="acts" {
                     (layout::csrf(visitor))
@@ -188,6 +182,12 @@ fn asked(visitor: &Visitor, run: &Run, operate: bool) -> Markup {
                     button class="main" { (verb) }
                 }
             } @else { p class="note" { "Answering needs the role operate." } }
+            @if picture {
+                a href={ "/pictures/evidence/" (run.id) } {
+                    img class="evidence" src={ "/pictures/evidence/" (run.id) } alt="One detector row reconstructed at candidate centres";
+                }
+                p class="note" { "The same row at candidate centres: take the one whose edges are sharp and without arcs." }
+            }
         }
     }
 }
@@ -217,16 +217,17 @@ fn failure(view: &View) -> Markup {
     }
 }
 
-fn log(app: &Shared, lines: &[LogLine]) -> Markup {
+fn log(app: &Shared, lines: &[(Option<String>, LogLine)]) -> Markup {
     html! {
         @if lines.is_empty() { p class="empty" { "Nothing was logged." } }
         @else {
             @if lines.len() >= LINES as usize { p class="note" { "The newest " (LINES) " lines." } }
             pre class="log" data-tail {
-                @for line in lines {
+                @for (flow, line) in lines {
                     span class=(level(line.level)) {
                         (app_clock(app, line)) " "
                         @if line.level > Level::Info { b { (level(line.level)) } " " }
+                        @if let Some(flow) = flow { (flow) " / " }
                         @if let Some(step) = &line.step { (step) ": " }
                         (line.message) "\n"
                     }

@@ -9,7 +9,7 @@ use super::layout::{self, Nav, Page};
 use super::run::run_id;
 use crate::access::Visitor;
 use crate::app::Shared;
-use crate::data::scan_name;
+use crate::data::{prunes, scan_name};
 use crate::fault::Fault;
 use crate::words::{self, ago, badge, span};
 
@@ -83,7 +83,7 @@ pub(crate) async fn page(
     visitor: Visitor,
     Query(filter): Query<Filter>,
 ) -> Result<Markup, Fault> {
-    let found = app.engine.runs(filter.run_filter()?).await?;
+    let found = found(&app, &filter).await?;
     let flows: Vec<String> = app.engine.deployments().await?.into_iter().map(|one| one.flow).collect();
     let body = html! {
         h1 { "Runs" }
@@ -121,6 +121,33 @@ pub(crate) async fn page(
         }
     };
     layout::page(&app, Page { title: "Runs", nav: Nav::Runs, visitor: &visitor, body }).await
+}
+
+/// A page of runs. Where nothing is asked for, deletions that wait for their day are left out: there are many, and the
+/// first page tells of them.
+async fn found(app: &Shared, filter: &Filter) -> Result<engine::Page<Run>, Fault> {
+    let mut wanted = filter.run_filter()?;
+    if !(filter.state.is_empty() && filter.flow.is_empty() && filter.name.is_empty()) {
+        return Ok(app.engine.runs(wanted).await?);
+    }
+    let waits = |run: &Run| prunes(run) && run.started.is_none() && !run.state.kind.is_terminal();
+    let mut items = Vec::new();
+    wanted.limit = 200;
+    let most = usize::try_from(LIMIT).unwrap_or(usize::MAX);
+    for _ in 0..10 {
+        let page = app.engine.runs(wanted.clone()).await?;
+        items.extend(page.items.into_iter().filter(|run| !waits(run)));
+        if items.len() > most {
+            items.truncate(most);
+            let next = items.last().map(|run| run.id);
+            return Ok(engine::Page { items, next });
+        }
+        wanted.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    Ok(engine::Page { items, next: wanted.before })
 }
 
 /// A run on one line.

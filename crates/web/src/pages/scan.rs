@@ -12,6 +12,7 @@ use super::run::run_id;
 use super::runs;
 use crate::access::{Role, Visitor};
 use crate::app::Shared;
+use crate::data::places::journey;
 use crate::data::scan::{Center, Copy, View, view};
 use crate::data::{pictures, scan_name};
 use crate::fault::Fault;
@@ -55,7 +56,7 @@ pub(crate) async fn page(
             }
         }
         @if has_sidecars(&view) {
-            details id="preview" {
+            details id="preview" open {
                 summary { h2 { "Preview with the centre's evidence" } }
                 a href={ "/pictures/preview/" (path(&name)) } {
                     img class="evidence" src={ "/pictures/preview/" (path(&name)) } loading="lazy"
@@ -89,6 +90,7 @@ fn has_sidecars(view: &View) -> bool {
 
 fn buttons(view: &View, name: &str) -> Markup {
     html! {
+        @for one in &view.line.views { a class="button main" href=(one.address) { "View at " (one.site) } }
         @for paper in &view.papers {
             a class="button" href={ "/papers/" (paper) "/" (path(name)) } { (super::super::data::doing::capital(paper)) " (JSON)" }
         }
@@ -211,9 +213,23 @@ fn copies(app: &Shared, view: &View) -> Markup {
         @if !view.deletion_on { p class="note" { "Deletion is switched off: nothing goes, whatever the dates say." } }
         @if view.copies.is_empty() { p class="empty" { "No copy was registered yet." } }
         ul class="copies" {
-            @for copy in &view.copies { (copy_line(app, view, copy)) }
+            @for copy in sorted(app, view) { (copy_line(app, view, copy)) }
         }
     }
+}
+
+/// What is there before what was, raw data before results, places in the order of the journey.
+fn sorted<'v>(app: &Shared, view: &'v View) -> Vec<&'v Copy> {
+    let journey = journey(&app.beamline);
+    let place = |copy: &Copy| journey.iter().position(|site| *site == copy.site).unwrap_or(usize::MAX);
+    let kind = |copy: &Copy| copy.kind.parse::<custody::Kind>().ok();
+    let mut all: Vec<&Copy> = view.copies.iter().collect();
+    all.sort_by_key(|copy| (!is_there(copy), kind(copy), place(copy), copy.id));
+    all
+}
+
+fn is_there(copy: &Copy) -> bool {
+    matches!(copy.state.as_str(), "present" | "suspect" | "deleting")
 }
 
 fn copy_line(app: &Shared, view: &View, copy: &Copy) -> Markup {
@@ -224,12 +240,12 @@ fn copy_line(app: &Shared, view: &View, copy: &Copy) -> Markup {
         "deleting" => ("running", "▸"),
         _ => ("idle", "○"),
     };
-    let there = matches!(copy.state.as_str(), "present" | "suspect" | "deleting");
+    let there = is_there(copy);
     let held = view.line.held;
     html! {
         li class={ "copy " (if there { "there" } else { "past" }) } {
             span class=(class) { span class="sign" aria-hidden="true" { (sign) } " " b { (copy.site) } " " (words(&copy.kind)) }
-            span { (copy.state) @if there { ", " (copy.level.as_deref().unwrap_or("not verified")) }
+            span { @if copy.state != "present" { (copy.state) " " } @if there { (copy.level.as_deref().unwrap_or("not verified")) }
                 @if let Some(at) = copy.verified_at { " " (ago(at, app.now(), &app.zone)) } }
             span class="num" { (bytes(copy.bytes)) ", " (count(copy.files, "file")) }
             span {

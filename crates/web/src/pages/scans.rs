@@ -8,13 +8,7 @@ use super::layout::{self, Nav, Page};
 use super::now::list;
 use crate::access::Visitor;
 use crate::app::Shared;
-use crate::data::scans::{known, lines};
 use crate::fault::Fault;
-
-/// Scans on a page.
-const LIMIT: usize = 40;
-/// Scans that are looked through; names cost little.
-const MOST: usize = 200_000;
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -30,23 +24,7 @@ pub(crate) async fn page(
     visitor: Visitor,
     Query(search): Query<Search>,
 ) -> Result<Markup, Fault> {
-    if search.name.len() > 300 {
-        return Err(Fault::bad("a filter has 300 characters or fewer"));
-    }
-    let (wanted, page) = (search.name.trim().to_lowercase(), search.page);
-    let (all, more) = app
-        .custody(move |custody| {
-            let skip = page.saturating_mul(LIMIT);
-            let most = if wanted.is_empty() { skip.saturating_add(LIMIT + 1).min(MOST) } else { MOST };
-            let names = custody.scans(most)?;
-            let fits = names.into_iter().filter(|name| name.to_string().to_lowercase().contains(&wanted));
-            let mut fits: Vec<_> = fits.skip(skip).take(LIMIT + 1).collect();
-            let more = fits.len() > LIMIT;
-            fits.truncate(LIMIT);
-            Ok((known(custody, &fits)?, more))
-        })
-        .await?;
-    let shown = lines(&app, &all).await?;
+    let (shown, more) = crate::data::scans::search(&app, &search.name, search.page).await?;
     let turn = |page: usize| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if !search.name.is_empty() {

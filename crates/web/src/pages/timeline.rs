@@ -28,7 +28,7 @@ pub(crate) fn timeline(view: &View) -> Markup {
                 span role="columnheader" class="num" { "Took" }
                 span role="columnheader" { "What it did" }
             }
-            @for member in &view.family { (rows(member, length)) }
+            @for member in &view.family { (rows(view, member, length)) }
         }
         p class="legend note" {
             svg class="key" { rect class="queue" width="100%" height="100%" fill="url(#hatch)" {} } " in a queue "
@@ -46,18 +46,19 @@ fn furthest(view: &View) -> f64 {
     usual.fold(0.0, f64::max).min(view.axis.1 * most)
 }
 
-fn rows(member: &Member, length: f64) -> Markup {
+fn rows(view: &View, member: &Member, length: f64) -> Markup {
     let least = (length * SHORT.0).min(SHORT.1);
     let is_short = |bar: &&Bar| {
         bar.to_s - bar.from_s < least && bar.bytes.is_none() && bar.mood == Mood::Done && bar.attempts < 2
     };
+    let (begins, ends) = view.stretch(&member.run);
     let short: Vec<&Bar> = member.bars.iter().filter(is_short).collect();
     html! {
         @if member.depth > 0 {
             div class={ "row sub depth" (member.depth.min(3)) } role="row" {
                 a role="cell" class="name" href={ "/runs/" (member.run.id) } { (member.run.flow) }
-                span role="cell" {}
-                span role="cell" class="num" {}
+                span role="cell" { (whole(view, member, length)) }
+                span role="cell" class="num" { (span(ends - begins)) }
                 span role="cell" { (badge(crate::words::mood(&member.run), state(&member.run))) }
             }
         }
@@ -67,6 +68,17 @@ fn rows(member: &Member, length: f64) -> Markup {
                 summary { (crate::words::count(short.len() as u64, "short step")) }
                 @for bar in short { (row(bar, length)) }
             }
+        }
+    }
+}
+
+/// A run that was started, from its beginning to its end.
+fn whole(view: &View, member: &Member, length: f64) -> Markup {
+    let (from, to) = view.stretch(&member.run);
+    let at = |seconds: f64| format!("{:.2}%", (100.0 * seconds / length).clamp(0.0, 100.0));
+    html! {
+        svg class={ "bar steps " (crate::words::mood(&member.run).word()) } aria-hidden="true" {
+            rect class="before" x=(at(from)) width=(at(to - from)) y="40%" height="20%" {}
         }
     }
 }

@@ -102,7 +102,7 @@ impl Desk {
             for one in config.deployments(&beamline::flows::registry(&beamline)) {
                 engine.deploy(one).await.unwrap();
             }
-            let router = web::router(&app, Default::default());
+            let router = web::router(&app);
             let server = Server::bind(app, "127.0.0.1:0".parse().unwrap(), router).await.unwrap();
             let address = server.address();
             tokio::spawn(server.serve(std::future::pending()));
