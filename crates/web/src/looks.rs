@@ -118,16 +118,9 @@ pub(crate) struct Looks {
 }
 
 impl Looks {
-    /// None yet. What a process before this one left in the folder goes.
+    /// None yet; their folders are made in the state folder.
     pub(crate) fn new(state: &Path) -> Self {
-        let folder = state.join("looks");
-        let old = std::fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| {
-            let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-            // Younger ones may be another process's.
-            age.is_some_and(|age| age > Duration::from_secs(3600))
-        });
-        old.for_each(|entry| drop(std::fs::remove_dir_all(entry.path())));
-        Self { folder, all: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
+        Self { folder: state.join("looks"), all: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
     }
 
     /// The look of that id.
@@ -190,12 +183,12 @@ async fn attend(app: Shared, look: Arc<Look>, raw: PathBuf, recipe: Recipe) {
     };
     look.set(Stage::Working("opening the scan".into()));
     app.live.tell();
-    let folder = app.looks.folder.join(&look.id);
+    let folder = app.looks.folder.clone();
     let (began, worker) = (Instant::now(), look.clone());
     // The place goes along: who was given up for lost still has it until the thread has really ended.
     let mut work = tokio::task::spawn_blocking(move || {
-        let made = make(&worker, &raw, recipe, &folder);
-        let _ = std::fs::remove_dir_all(&folder);
+        // The folder goes with all that is in it before anybody hears of the end.
+        let made = scratch(&folder).and_then(|folder| make(&worker, &raw, recipe, folder.path()));
         worker.end(made.unwrap_or_else(|error| Stage::Failed(error.to_string())));
         drop(place);
     });
@@ -222,6 +215,12 @@ async fn attend(app: Shared, look: Arc<Look>, raw: PathBuf, recipe: Recipe) {
     app.live.tell();
 }
 
+/// A fresh folder of our own, which goes when it is dropped.
+fn scratch(above: &Path) -> reconstruct::Result<tempfile::TempDir> {
+    let made = std::fs::create_dir_all(above).and_then(|()| tempfile::tempdir_in(above));
+    made.map_err(|source| reconstruct::Error::io("cannot make a folder in", above, source))
+}
+
 fn make(look: &Look, raw: &Path, recipe: Recipe, folder: &Path) -> reconstruct::Result<Stage> {
     let began = Instant::now();
     match look.aim {
@@ -238,7 +237,13 @@ fn make(look: &Look, raw: &Path, recipe: Recipe, folder: &Path) -> reconstruct::
             let tiles =
                 drawn.candidates.iter().zip(&drawn.tiles).map(|(at, tile)| Ok((*at, Arc::new(png(tile)?))));
             let tiles = tiles.collect::<reconstruct::Result<Vec<_>>>()?;
-            Ok(Stage::Strip { tiles, caption: drawn.caption, seconds: began.elapsed().as_secs_f64() })
+            let caption = match around {
+                Some((middle, _)) => {
+                    format!("One detector row at candidate centres around column {middle:.2}")
+                }
+                None => drawn.caption,
+            };
+            Ok(Stage::Strip { tiles, caption, seconds: began.elapsed().as_secs_f64() })
         }
         Aim::Slice => {
             let options = JobOptions {

@@ -180,7 +180,9 @@ pub(crate) fn read(base: &Recipe, fields: &[(String, String)]) -> Wanted {
     if problems.is_empty()
         && let Err(error) = recipe.validate()
     {
-        problems.extend(error.problems().iter().map(|one| (one.key.clone(), one.message.clone())));
+        // What only the command line has is left out.
+        let plain = |text: &str| text.split(", for example --set").next().unwrap_or(text).to_owned();
+        problems.extend(error.problems().iter().map(|one| (one.key.clone(), plain(&one.message))));
     }
     Wanted { recipe, texts, problems }
 }

@@ -159,7 +159,7 @@ fn fold(section: &Section, base: &Base, wanted: &Wanted) -> Markup {
         details id={ "section-" (section.name) } open[changed > 0 || wrong] {
             summary {
                 h3 { (section.name) }
-                span class="note" { " " (section.help()) }
+                span class="note" { " " (marked(section.help())) }
                 @if changed > 0 { " " b class="waiting" { (count(changed as u64, "value")) " changed" } }
             }
             @for one in section.parameters() { (entry(one, &now(one), base, wanted)) }
@@ -200,7 +200,7 @@ fn entry(one: &Parameter, now: &str, base: &Base, wanted: &Wanted) -> Markup {
                 }
                 @if now != before { " " span class="waiting" { "was " (before) } }
                 @if let Some(problem) = problem { p class="failed" { (problem) } }
-                p class="note" id=(note) { (one.help()) " Allowed: " (one.allowed()) ". Default: " (usual) "." }
+                p class="note" id=(note) { (marked(one.help())) " Allowed: " (one.allowed()) ". Default: " (usual) "." }
             }
         }
     }
@@ -209,4 +209,13 @@ fn entry(one: &Parameter, now: &str, base: &Base, wanted: &Wanted) -> Markup {
 /// Hidden fields that carry what was changed along.
 pub(crate) fn carried(fields: &[(String, String)]) -> Markup {
     html! { @for (name, value) in fields { input type="hidden" name=(name) value=(value); } }
+}
+
+/// A text in which backticks mark what is typed.
+fn marked(text: &str) -> Markup {
+    html! {
+        @for (n, part) in text.split('`').enumerate() {
+            @if n % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }

@@ -20,6 +20,9 @@ use crate::words::span;
 /// A strip is not made finer than this, in columns: half of it is no longer seen.
 const FINEST: f64 = 0.1;
 
+/// The form with these fields filled in.
+type Link<'a> = &'a dyn Fn(&[(String, String)]) -> String;
+
 fn find(app: &Shared, id: &str) -> Result<std::sync::Arc<Look>, Fault> {
     app.looks.get(id).ok_or_else(|| {
         Fault::not_found("there is no such look (any more)").hint("begin a new one from the scan's page")
@@ -88,7 +91,7 @@ fn strip(
     visitor: &Visitor,
     look: &Look,
     tiles: &[(f64, std::sync::Arc<Vec<u8>>)],
-    again: &dyn Fn(&[(String, String)]) -> String,
+    again: Link<'_>,
 ) -> Markup {
     let step = match tiles {
         [(first, _), (second, _), ..] => (second - first).abs(),

@@ -56,7 +56,8 @@ pub(crate) async fn retention(
 async fn show(app: &Shared, visitor: &Visitor, wrong: Option<(&Change, &str)>) -> Result<Markup, Fault> {
     let all = effective(app).await?;
     let administer = visitor.role >= Role::Administer;
-    let mut last = "";
+    let section =
+        |n: usize| all.settings.get(n).and_then(|one| one.key.split('.').next()).unwrap_or_default();
     let body = html! {
         h1 class="hidden" { "Settings" }
         section id="retention" {
@@ -76,10 +77,8 @@ async fn show(app: &Shared, visitor: &Visitor, wrong: Option<(&Change, &str)>) -
             table class="settings" {
                 thead { tr { th { "Setting" } th { "Value" } th { "From" } } }
                 tbody {
-                    @for one in &all.settings {
-                        @let section = one.key.split('.').next().unwrap_or_default();
-                        @if section != last { tr { th colspan="3" { "[" (section) "]" } } }
-                        @let _ = { last = section; };
+                    @for (n, one) in all.settings.iter().enumerate() {
+                        @if n == 0 || section(n) != section(n - 1) { tr { th colspan="3" { "[" (section(n)) "]" } } }
                         tr {
                             td { code { (one.key) } } td { (one.value) }
                             td { @match one.origin { Origin::File { line } => { "line " (line) } Origin::Default => { span class="note" { "default" } } } }

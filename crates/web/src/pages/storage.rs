@@ -144,7 +144,7 @@ fn plan_part(app: &Shared, visitor: &Visitor, all: &Storage) -> Markup {
                         }
                     } }
                 }
-                (items(plan, None))
+                (items(app, plan, None))
                 @if !plan.refused.is_empty() {
                     h3 { "Due, and stays" }
                     ul class="ledger" { @for one in plan.refused.iter().take(LISTED) {
@@ -165,14 +165,14 @@ fn sites(plan: &Plan) -> Vec<&str> {
     sites
 }
 
-fn items(plan: &Plan, site: Option<&str>) -> Markup {
+fn items(app: &Shared, plan: &Plan, site: Option<&str>) -> Markup {
     let wanted: Vec<_> = plan.items.iter().filter(|item| site.is_none_or(|site| item.site == site)).collect();
     html! {
         @if !wanted.is_empty() {
             h3 { "May go" }
             ul class="ledger" { @for item in wanted.iter().take(LISTED) {
                 li { a href={ "/scans/" (path(&item.dataset.scan.to_string())) } { (item.dataset.scan) } " " (kind_words(item.dataset.kind))
-                    " at " (item.site) ", " (count(item.files, "file")) ", " (bytes(item.bytes)) ": " (item.why) }
+                    " at " (item.site) ", " (count(item.files, "file")) ", " (bytes(item.bytes)) ": " (item.why.replace(&item.due.to_string(), &absolute(item.due, &app.zone))) }
             } }
             @if wanted.len() > LISTED { p class="note" { "and " (wanted.len() - LISTED) " more" } }
         }
@@ -236,7 +236,7 @@ pub(crate) async fn ask(
         h1 { "Delete " (copies(n)) " at " (wanted.site) ", " (bytes(size)) "?" }
         p { "A run makes a fresh plan, looks at the other copies, and deletes what may go then. Each deletion is written into the ledger." }
         @if !on { p class="waiting" { "◌ Deletion is switched off: the run will say what would go, and delete nothing." } }
-        (items(&plan, Some(&wanted.site)))
+        (items(&app, &plan, Some(&wanted.site)))
         div class="acts" {
             form method="post" action="/storage/prune" {
                 (layout::csrf(&visitor))

@@ -58,7 +58,6 @@ set = { "stripes.sigma" = 2.5 }
 /// Everything, for as long as it lives.
 pub struct Desk {
     pub folder: PathBuf,
-    pub config: Config,
     pub engine: Engine,
     pub beamline: Arc<Beamline>,
     pub runtime: tokio::runtime::Runtime,
@@ -109,7 +108,7 @@ impl Desk {
             address
         });
         let client = Client { address, headers: Vec::new() };
-        Self { folder, config, engine, beamline, runtime, client, _temporary: temporary }
+        Self { folder, engine, beamline, runtime, client, _temporary: temporary }
     }
 
     /// Somebody who looks.

@@ -8,7 +8,7 @@ use crate::desk::{Desk, location, wait_for};
 #[test]
 fn places_are_looked_at_in_the_background_and_say_who_must_do_what() {
     let desk = Desk::open();
-    std::fs::remove_dir_all(desk.folder.join("alcf")).unwrap();
+    std::fs::rename(desk.folder.join("alcf"), desk.folder.join("elsewhere")).unwrap();
     let anna = desk.anna();
     let first = anna.get("/sites");
     assert_eq!(first.status, 200);
