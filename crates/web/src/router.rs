@@ -65,9 +65,6 @@ pub fn router(app: &Shared) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/again/{*scan}", get(again_json::beginning).post(again_json::run))
         .route("/api/results/{*scan}", get(again_json::results))
-        .route("/api/sites", get(sites::json))
-        .route("/api/settings", get(settings::json))
-        .route("/api/storage", get(storage::json))
         .route("/static/{version}/{name}", get(assets::asset))
         .merge(api::routes(&described))
         .with_state(app.clone());

@@ -1,6 +1,7 @@
 //! The JSON API. Each operation is one call of [`Api::on`], which makes both its route and its description, so that
 //! the two cannot part; schemas come from the Rust types.
 
+mod places;
 mod runs;
 mod scans;
 mod types;
@@ -153,7 +154,7 @@ pub(crate) fn routes(volumes: &Value) -> Router<Shared> {
         get(first),
     );
     let api = me(api);
-    scans::on(runs::on(api)).finish(volumes)
+    places::on(scans::on(runs::on(api))).finish(volumes)
 }
 
 fn me(mut api: Api) -> Api {
