@@ -3,6 +3,7 @@
 
 import http from "node:http";
 import { readFileSync, readdirSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { BEAMRAIL, browser, open, settled, start } from "../tests/browser/lib.mjs";
 
@@ -24,6 +25,9 @@ function get(url) {
 }
 
 const memory = (field) => Number(readFileSync(`/proc/${server.pid}/status`, "utf8").match(new RegExp(`${field}:\\s+(\\d+)`))[1]) / 1024;
+/** CPU seconds of the server so far: they do not depend on what else the machine does. */
+const cpu = () => readFileSync(`/proc/${server.pid}/stat`, "utf8").split(") ")[1].split(" ").slice(11, 13).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+const asked = performance.now();
 const info = JSON.parse(await get(`/api/volumes/${id}`));
 
 /** All tiles of a screen of 1280 × 800 in the middle of a slice. */
@@ -49,14 +53,17 @@ async function through(axis, level, count) {
   const n = info.levels[level].shape["zyx".indexOf(axis)];
   const first = Math.floor((n - count) / 2);
   for (let i = 0; i < count; i++) await screen(axis, first + i, level);
-  const began = performance.now();
+  const [began, spent] = [performance.now(), cpu()];
   let bytes = 0;
   for (let i = 0; i < count; i++) for (const tile of await screen(axis, first + i, level)) bytes += tile.length;
   const seconds = (performance.now() - began) / 1000;
-  return `${(count / seconds).toFixed(1)} slices/s, ${(bytes / seconds / 1e6).toFixed(0)} MB/s`;
+  return `${(count / seconds).toFixed(1)} slices/s, ${(bytes / seconds / 1e6).toFixed(0)} MB/s, ${((1000 * (cpu() - spent)) / count).toFixed(1)} ms of CPU a slice`;
 }
 
-console.log(`volume ${info.levels[0].shape.join(" x ")}, ${info.levels.length} levels; server started, ${memory("VmRSS").toFixed(0)} MB`);
+console.log(`beamrail view on ${info.levels[0].shape.join(" x ")}, ${info.levels.length} levels; server started, ${memory("VmRSS").toFixed(0)} MB`);
+
+await screen("z", Math.floor(info.levels[2].shape[0] / 2), 2);
+console.log(`first slice by the server alone: ${((performance.now() - asked) / 1000).toFixed(3)} s`);
 
 const chromium = await browser();
 const context = await chromium.newContext({ viewport: { width: 1280, height: 800 } });
@@ -101,6 +108,7 @@ for (const [axis, level] of [["z", 2], ["z", 0], ["y", 1], ["x", 1], ["y", 0]]) 
 
 // Twenty viewers, each in slices of its own.
 const times = [];
+const spent = cpu();
 began = performance.now();
 await Promise.all(
   Array.from({ length: 20 }, async (_, k) => {
@@ -115,7 +123,8 @@ await Promise.all(
 );
 const seconds = (performance.now() - began) / 1000;
 times.sort((a, b) => a - b);
-console.log(`20 viewers at once: ${(times.length / seconds).toFixed(1)} slices/s in all, median ${times[times.length / 2].toFixed(0)} ms, 95 % within ${times[Math.floor(times.length * 0.95)].toFixed(0)} ms`);
+console.log(`20 viewers at once: ${(times.length / seconds).toFixed(1)} slices/s in all, median ${times[times.length / 2].toFixed(0)} ms, 95 % within ${times[Math.floor(times.length * 0.95)].toFixed(0)} ms, ${((1000 * (cpu() - spent)) / times.length).toFixed(1)} ms of CPU a slice`);
+console.log(`load average ${readFileSync("/proc/loadavg", "utf8").split(" ").slice(0, 2).join(", ")} on ${os.cpus().length} cores`);
 console.log(`server memory at its peak: ${memory("VmHWM").toFixed(0)} MB (cache 512 MB, answers up to 256 MB)`);
 agent.destroy();
 server.stop();

@@ -42,7 +42,8 @@ export function start(command, args, pattern) {
     });
     child.on("exit", (code) => reject(new Error(`${command} ended with ${code}: ${told}`)));
   });
-  return { found, stop: () => child.kill("SIGINT"), pid: child.pid };
+  const ended = new Promise((resolve) => child.on("exit", resolve));
+  return { found, ended, stop: () => child.kill("SIGINT"), pid: child.pid };
 }
 
 /** A browser of this system. What it asks of other machines is counted and refused. */

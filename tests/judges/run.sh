@@ -58,6 +58,8 @@ if check "simulate a scan" "$beamrail" simulate "$work/scan.h5" --width 300 --ro
             "$beamrail" reconstruct "$work/scan.h5" -o "$work/$version" --ome-zarr "$version" --write tiff,zarr; then
             judge "scan $version" "$work/$version"
             check "verify scan $version" "$beamrail" verify "$work/$version"
+            check "scan $version: zarr-python reads it by a link of the viewer" \
+                "$python" tests/judges/judge_link.py "$beamrail" "$work/$version"
         fi
     done
 fi

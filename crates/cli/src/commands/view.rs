@@ -1,7 +1,8 @@
 //! `beamrail view`: the viewer on this machine, for volumes named by path.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -62,16 +63,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         output::print(&lines.join("\n"))?;
     }
     let viewer = Viewer::new(shelf, &options);
-    let flag = stop.flag();
-    let served = runtime.block_on(async move {
-        let stopped = async move {
-            while !flag.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        viewer.serve(listener, stopped).await
+    let served = runtime.block_on(async {
+        let task = tokio::spawn(viewer.serve(listener, stopped(stop.flag())));
+        stopped(stop.flag()).await;
+        // A browser that takes its time does not keep us.
+        match tokio::time::timeout(Duration::from_secs(2), task).await {
+            Ok(Ok(served)) => served,
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     });
     // A chunk that is being decoded is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served.map_err(|e| fail("serve", e))
+}
+
+/// Ends when a signal has come.
+async fn stopped(flag: Arc<AtomicBool>) {
+    while !flag.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
