@@ -1,6 +1,6 @@
 // The viewer: holds the view, draws when something changed, and keeps the address in step.
 
-import { type Axis, type Vec3, type VolumeInfo, ServerError, info as describe, list, share, value, whenReachable } from "./api";
+import { type Axis, type Vec3, type VolumeInfo, ServerError, info as describe, list, share, whenReachable } from "./api";
 import { isSoftware } from "./gl";
 import { Help } from "./help";
 import { type Stage, listen } from "./input";
@@ -10,9 +10,10 @@ import { drawOverlay } from "./overlay";
 import { Panel } from "./panel";
 import { Source, type Pane, arrange } from "./panes";
 import { compose, save } from "./shot";
+import { Status } from "./status";
 import { SlicePainter } from "./slices";
 import type { Tile } from "./tiles";
-import { type Mark, type Tool, type View, WHOLE, extent, fit, fit3, fromFragment, initial, inside, plane, toFragment, voxelAt } from "./view";
+import { type Mark, type Tool, type View, WHOLE, extent, fit, fit3, fromFragment, initial, plane, toFragment } from "./view";
 
 /** Milliseconds between questions about a volume that grows. */
 const GROWTH = 2000;
@@ -23,7 +24,6 @@ export class App implements Stage {
   pending: Mark | null = null;
   panes: Pane[] = [];
   readonly sources: Source[];
-  readonly marcher: Marcher;
   frames = 0;
   private readonly panel: Panel;
   private readonly keys = new Help();
@@ -32,19 +32,20 @@ export class App implements Stage {
   private readonly stageBox = document.createElement("main");
   private readonly canvas = document.createElement("canvas");
   private readonly overlay = document.createElement("canvas");
-  private readonly readout = document.createElement("output");
-  private readonly footer = document.createElement("footer");
-  private readonly slide = document.createElement("input");
-  private readonly slideName = document.createElement("span");
+  private readonly status = new Status((index) => {
+    const pane = this.sliding();
+    if (pane) this.go(pane, index);
+  });
   private readonly banner = document.createElement("div");
   private readonly foldButton = document.createElement("button");
   private drawing = false;
   private moved = 0;
   private settle = 0;
+  /** Which way the last step went. */
+  private heading = 1;
   private written = 0;
   private over: { pane: Pane; x: number; y: number } | null = null;
   private last: Pane | null = null;
-  private asked: AbortController | null = null;
   private player = 0;
 
   constructor(first: VolumeInfo) {
@@ -55,7 +56,7 @@ export class App implements Stage {
     this.budget = software ? 6 << 20 : 64 << 20;
     this.gl = gl;
     this.painter = new SlicePainter(gl);
-    this.marcher = new Marcher(gl, software);
+    this.software = software;
     this.sources = [new Source(gl, first, this.budget, () => this.redraw())];
     this.panel = new Panel({
       change: (change) => this.change(change, true),
@@ -98,31 +99,28 @@ export class App implements Stage {
   }
 
   private readonly gl: WebGL2RenderingContext;
+  private readonly software: boolean;
+  private made: Marcher | null = null;
+
+  /** What draws volumes: made when first needed, as its shader takes a while to compile. */
+  get marcher(): Marcher {
+    this.made ??= new Marcher(this.gl, this.software);
+    return this.made;
+  }
 
   private build(): void {
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("aria-label", "Slices and volume; press ? for the keys");
     this.overlay.className = "overlay";
-    this.readout.className = "readout";
-    this.readout.id = "readout";
     this.banner.className = "banner";
     this.banner.hidden = true;
     this.banner.setAttribute("role", "alert");
     Object.assign(this.foldButton, { type: "button", className: "fold", textContent: "controls", title: "Shows or folds the controls (h)" });
     this.foldButton.addEventListener("click", () => this.fold());
-    Object.assign(this.slide, { type: "range", min: "0", step: "1" });
-    this.slide.setAttribute("aria-label", "Slice");
-    this.slide.addEventListener("input", () => {
-      const pane = this.sliding();
-      if (pane?.axis != null) this.go(pane, Number(this.slide.value));
-    });
-    const slider = document.createElement("label");
-    slider.append(this.slideName, this.slide);
-    this.footer.append(slider, this.readout);
     this.stageBox.append(this.canvas, this.overlay, this.banner, this.foldButton);
     const left = document.createElement("div");
     left.className = "left";
-    left.append(this.stageBox, this.footer);
+    left.append(this.stageBox, this.status.element);
     document.body.append(left, this.panel.element, this.keys.element);
     if (window.innerWidth < 700) document.body.classList.add("folded");
   }
@@ -214,12 +212,12 @@ export class App implements Stage {
       pane.drawn = this.painter.draw(pane.source.tiles, pane.axis, area, view, ratio, wanted);
     });
     for (const source of this.sources) source.tiles.only(wanted);
-    if (!moving) this.ahead(wanted);
+    this.ahead(wanted, moving);
     const c = this.overlay.getContext("2d");
     if (c) drawOverlay(c, this.panes, view, this.pending, ratio);
     this.panel.show(this.main, view, this.tool);
-    this.showSlider();
-    this.writeReadout();
+    this.status.slide(this.sliding(), this.view);
+    this.status.point(this.over, this.main, this.view);
     this.frames += 1;
     if (moving) {
       // Once more, finely, when the hand rests.
@@ -230,8 +228,8 @@ export class App implements Stage {
     else window.setTimeout(() => this.writeAddress(), 300);
   }
 
-  /** Fetches the neighbours of a slice that is complete: most likely one of them comes next. */
-  private ahead(wanted: Set<Tile>): void {
+  /** Fetches the neighbours of a slice that is complete, those first that lie ahead. */
+  private ahead(wanted: Set<Tile>, moving: boolean): void {
     for (const pane of this.panes) {
       const { axis, drawn, source } = pane;
       if (axis === null || drawn.index === null || drawn.ready < drawn.tiles || pane !== (this.last ?? this.panes[0])) continue;
@@ -239,7 +237,8 @@ export class App implements Stage {
       const half = [(pane.area.w / 2) * this.view.zoom, (pane.area.h / 2) * this.view.zoom] as const;
       const sight = { u0: this.view.mid[u] - half[0], u1: this.view.mid[u] + half[0], v0: this.view.mid[v] - half[1], v1: this.view.mid[v] + half[1] };
       const n = source.info.levels[drawn.level]?.shape[axis] ?? 0;
-      for (const index of [drawn.index + 1, drawn.index - 1, drawn.index + 2]) {
+      for (const by of moving ? [1, 2, 3] : [1, 2, -1]) {
+        const index = drawn.index + by * this.heading;
         if (index < 0 || index >= n) continue;
         const tiles = source.tiles.cover(axis, drawn.level, index, sight);
         tiles.forEach((t) => wanted.add(t));
@@ -290,6 +289,7 @@ export class App implements Stage {
     const scale = pane.source.info.levels[pane.drawn.level]?.scale[axis] ?? fine.scale[axis];
     const stride = Math.max(Math.round(scale / fine.scale[axis]), 1);
     const now = Math.round((this.view.at[axis] - fine.translation[axis]) / fine.scale[axis]);
+    this.heading = Math.sign(by) || 1;
     this.go(pane, now + by * stride);
   }
 
@@ -309,16 +309,6 @@ export class App implements Stage {
     return active && active.axis !== null ? active : (this.panes.find((p) => p.axis !== null) ?? null);
   }
 
-  private showSlider(): void {
-    const pane = this.sliding();
-    this.slide.disabled = !pane;
-    if (!pane || pane.axis === null) return;
-    const fine = pane.source.info.levels[0]!;
-    this.slideName.textContent = "zyx"[pane.axis]!;
-    this.slide.max = String(fine.shape[pane.axis] - 1);
-    this.slide.value = String(Math.round((this.view.at[pane.axis] - fine.translation[pane.axis]) / fine.scale[pane.axis]));
-  }
-
   pane(x: number, y: number): Pane | null {
     return this.panes.find((pane) => pane.has(x, y)) ?? null;
   }
@@ -330,7 +320,7 @@ export class App implements Stage {
   point(pane: Pane | null, x: number, y: number): void {
     this.over = pane && { pane, x, y };
     if (pane) this.last = pane;
-    this.writeReadout();
+    this.status.point(this.over, this.main, this.view);
   }
 
   setTool(tool: Tool): void {
@@ -453,55 +443,6 @@ export class App implements Stage {
       }
     }
     this.redraw();
-  }
-
-  /** Voxel, position and value under the pointer. The value is that of the finest level. */
-  private writeReadout(): void {
-    const over = this.over;
-    const { view } = this;
-    const perPixel = `${lengthText(this.main, over?.pane.axis === null || view.layout === "3d" ? view.zoom3 : view.zoom)} per pixel`;
-    if (!over || over.pane.axis === null) {
-      this.readout.textContent = perPixel;
-      return;
-    }
-    const { info } = over.pane.source;
-    const position = over.pane.toPosition(over.x, over.y, view);
-    const voxel = voxelAt(info, position);
-    if (!inside(info, voxel)) {
-      this.readout.textContent = `outside · ${perPixel}`;
-      return;
-    }
-    const fine = info.levels[0]!;
-    const where = voxel.map((n, i) => fine.translation[i]! + n * fine.scale[i]!);
-    const text = (v: number | null): string => {
-      const says = v === null ? "not there yet" : Number.isNaN(v) ? "no number" : `${numberText(v)} ${info.unit ?? ""}`;
-      const units = where.map((p) => (info.length_unit === "um" ? p.toFixed(2) : p.toFixed(0))).join(", ");
-      const lengths = info.length_unit === "um" ? ` · ${units} µm` : "";
-      return `${says} · z ${voxel[0]}, y ${voxel[1]}, x ${voxel[2]}${lengths} · ${perPixel}`;
-    };
-    const { axis, drawn } = over.pane;
-    const { u, v } = plane(axis);
-    const shown = drawn.level === 0 && drawn.index === voxel[axis] ? over.pane.source.tiles.valueAt(axis, 0, drawn.index, voxel[u], voxel[v]) : null;
-    this.asked?.abort();
-    if (shown !== null && !Number.isNaN(shown)) {
-      this.readout.textContent = text(shown);
-      this.readout.dataset["value"] = String(shown);
-      this.readout.dataset["voxel"] = voxel.join();
-      return;
-    }
-    const asked = new AbortController();
-    this.asked = asked;
-    window.setTimeout(() => {
-      if (asked.signal.aborted) return;
-      value(info, voxel, asked.signal).then(
-        (found) => {
-          this.readout.textContent = text(found);
-          this.readout.dataset["value"] = String(found);
-          this.readout.dataset["voxel"] = voxel.join();
-        },
-        () => undefined,
-      );
-    }, 60);
   }
 
   /** The voxel of level `level` that a pane shows at a point of the page, for tests. */

@@ -95,6 +95,7 @@ export class Panel {
   private readonly profileSection = element("section", { hidden: true });
   private readonly profileCanvas = element("canvas", { className: "profile" });
   private readonly profileFacts = element("p", { className: "quiet" });
+  private shown = "";
   private profile: { profile: Profile; info: VolumeInfo } | null = null;
 
   constructor(private readonly wishes: Wishes) {
@@ -193,6 +194,7 @@ export class Panel {
     const options = entries.filter((e) => e.id !== own).map((e) => element("option", { value: e.id, textContent: entries.some((o) => o !== e && o.name === e.name) ? e.id : e.name }));
     this.other.replaceChildren(element("option", { value: "", textContent: options.length ? "nothing" : "no other volume here" }), ...options);
     this.other.disabled = !options.length;
+    this.shown = "";
   }
 
   /** A short message, until the next. */
@@ -211,6 +213,11 @@ export class Panel {
   }
 
   show(info: VolumeInfo, view: View, tool: Tool): void {
+    // Most pictures differ from the last in their place alone, which is not shown here.
+    const { at: _at, mid: _mid, zoom: _zoom, yaw: _yaw, pitch: _pitch, marks: _marks, ...rest } = view;
+    const key = JSON.stringify([rest, tool, info.version, info.rows.done, info.state, this.element.clientWidth, window.devicePixelRatio]);
+    if (key === this.shown) return;
+    this.shown = key;
     const fine = info.levels[0]!;
     this.name.textContent = this.name.title = info.name;
     const voxel = fine.scale.every((s) => s === fine.scale[0]) ? numberText(fine.scale[0]) : fine.scale.map(numberText).join(" × ");
