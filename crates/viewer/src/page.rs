@@ -17,7 +17,8 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' bl
 
 /// Name, kind and content of what the page consists of. The build of `ui/` is committed, so that
 /// compiling needs no node.
-const ASSETS: [(&str, &str, &str); 2] = [
+const ASSETS: [(&str, &str, &str); 3] = [
+    ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
     ("viewer.js", "text/javascript; charset=utf-8", include_str!("../../../ui/dist/viewer.js")),
     ("viewer.css", "text/css; charset=utf-8", include_str!("../../../ui/dist/viewer.css")),
 ];
