@@ -4,6 +4,7 @@
 //! Flows are ordinary async functions over [`engine::Context`], one file each in [`flows`]. They act through a
 //! [`Beamline`]: its sites move bytes, its facilities compute, its custody decides what may go where and when.
 
+pub mod backup;
 pub mod check;
 pub mod config;
 mod error;

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    center, check, completions, custody, demo, globus, init, inspect, man, prefect, prune, recipes,
-    reconcile, reconstruct, run, runs, serve, simulate, verify, view, watch, worker, zarr,
+    backup, center, check, completions, custody, demo, globus, init, inspect, man, prefect, prune, recipes,
+    reconcile, reconstruct, restore, run, runs, serve, simulate, verify, view, watch, worker, zarr,
 };
 use crate::exit::Failure;
 use crate::progress::Mode;
@@ -52,6 +52,8 @@ enum Command {
     Custody(custody::Args),
     Prune(prune::Args),
     Reconcile(reconcile::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Globus(globus::Args),
     Prefect(prefect::Args),
     Completions(completions::Args),
@@ -82,6 +84,8 @@ impl Cli {
             Command::Custody(args) => custody::run(&args),
             Command::Prune(args) => prune::run(&args, progress),
             Command::Reconcile(args) => reconcile::run(&args, progress),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => restore::run(&args),
             Command::Globus(args) => globus::run(&args, progress),
             Command::Prefect(args) => prefect::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -227,6 +227,18 @@ impl From<beamline::Error> for Failure {
     }
 }
 
+impl From<beamline::backup::Error> for Failure {
+    fn from(error: beamline::backup::Error) -> Self {
+        use beamline::backup::Error;
+        let exit = match &error {
+            Error::Foreign { .. } | Error::Nothing { .. } | Error::Damaged { .. } => Exit::BadInput,
+            Error::InUse { .. } => Exit::Service,
+            _ => Exit::Failed,
+        };
+        Self::from_error(exit, &error)
+    }
+}
+
 impl From<globus::Error> for Failure {
     fn from(error: globus::Error) -> Self {
         let exit = match &error {

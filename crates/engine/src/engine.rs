@@ -160,6 +160,17 @@ impl Engine {
         self.look(upkeep::workers).await
     }
 
+    /// Tells the journal that it is a backup that was put back: each run that has not ended gets a line about it in
+    /// its log, and its state once more in the history. Numbers of the history go on far behind those that the lost
+    /// journal may have used, so that what was told to others under a number is not taken for something else.
+    /// Returns how many runs go on.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn restored(&self, taken: jiff::Timestamp) -> Result<usize> {
+        self.store.write(move |tx| upkeep::restored(tx, taken)).await
+    }
+
     /// Deletes what ended more than `age` ago: runs with their steps, states, logs and artifacts, delivered
     /// messages, workers long gone. Never a run that has not ended, nor one whose sub-runs or parent have not.
     /// An idempotency key stays used. Returns how many runs went.

@@ -7,6 +7,7 @@ use ::reconstruct::recipe::Recipe;
 
 use crate::exit::{Exit, Failure};
 
+pub(crate) mod backup;
 mod beam;
 pub(crate) mod center;
 pub(crate) mod check;
@@ -24,6 +25,7 @@ pub(crate) mod prune;
 pub(crate) mod recipes;
 pub(crate) mod reconcile;
 pub(crate) mod reconstruct;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod serve;

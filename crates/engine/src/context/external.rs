@@ -62,10 +62,11 @@ impl fmt::Display for Identity {
 
 /// Work outside this process, started exactly once.
 ///
-/// The engine calls [`prepare`](Self::prepare), writes the handle into the journal, calls
-/// [`start`](Self::start), writes the handle it returns, and calls [`wait`](Self::wait). After a crash or a
-/// lost answer between the two writes it asks [`find`](Self::find) whether the work exists; only if it does
-/// not, `start` is called again, with the same handle. After the second write it only waits.
+/// The engine calls [`prepare`](Self::prepare), writes the handle into the journal, asks [`find`](Self::find)
+/// whether the work exists, calls [`start`](Self::start) only if it does not, writes the handle it returns, and
+/// calls [`wait`](Self::wait). After a crash or a lost answer between the two writes it goes on with `find`, with
+/// the same handle. After the second write it only waits. `find` comes first even when nothing was begun: the
+/// journal may be one that was restored from a backup, or that of another host.
 ///
 /// Failures: a *fatal* one ends the step; if it says [`work_lives`](Failure::work_lives), a run that is tried again
 /// looks for the same work first. A *retryable* one of `start` leads to `find` first; one of `wait`
@@ -189,18 +190,19 @@ async fn act<E: External>(
     forget: bool,
 ) -> Result<E::Handle, Failure> {
     let intent = if step.handle.is_some() {
-        let intent: E::Handle = read(step)?;
-        if let Some(found) = work.find(&intent).await? {
-            context.log(Level::Info, "found the outside work that was started before");
-            return Ok(found);
-        }
-        intent
+        read(step)?
     } else {
         let intent = work.prepare(&Identity::of(step)).await?;
         let recorded = to_value(&intent)?;
         opened.write("intend", move |tx, entry| entry.intend(tx, &recorded)).await?;
         intent
     };
+    // Also before the first start that this journal knows of: it may have been restored from a backup, or the
+    // run been begun on another host.
+    if let Some(found) = work.find(&intent).await? {
+        context.log(Level::Info, "found the outside work that was started before");
+        return Ok(found);
+    }
     // From here on the work may exist, whatever becomes of this future.
     keep_stop(opened, work, &intent);
     let started = work.start(&intent, context).await?;

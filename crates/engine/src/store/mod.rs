@@ -62,6 +62,11 @@ impl Store {
     /// # Errors
     /// [`Error::NewerSchema`], [`Error::NotOurs`], [`Error::Corrupt`], or what SQLite says.
     pub fn open(path: impl AsRef<Path>, clock: Clock) -> Result<Self> {
+        Self::open_with(path, clock, schema::MIGRATIONS)
+    }
+
+    /// As [`open`](Self::open), for a version that has these migrations.
+    fn open_with(path: impl AsRef<Path>, clock: Clock, migrations: &[&str]) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let mut connection = Connection::open_with_flags(
             &path,
@@ -71,7 +76,7 @@ impl Store {
         )
         .map_err(|error| Error::sqlite(&path, "opened", &error))?;
         configure(&connection).map_err(|error| schema::explain(&path, &error))?;
-        schema::prepare(&mut connection, &path)?;
+        schema::prepare(&mut connection, &path, migrations)?;
         let events = broadcast::Sender::new(4096);
         let writer = Writer::start(connection, path.clone(), clock.clone(), events.clone())?;
         let inner = Inner {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const APPLICATION_ID: i64 = 0x6265_616d;
 
 /// One entry for each schema version. An entry that was released is never changed; a new one is added.
-const MIGRATIONS: &[&str] = &[V1];
+pub(super) const MIGRATIONS: &[&str] = &[V1];
 
 const V1: &str = "
 CREATE TABLE runs (
@@ -103,13 +103,13 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (next_try) WHERE next_try IS NOT NULL;
 ";
 
-/// Makes the file ours or brings it up to date.
-pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
+/// Makes the file ours or brings it up to date: to the last of these `migrations`.
+pub(super) fn prepare(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {
     let pragma = |name: &str| -> Result<i64> {
         connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| explain(path, &error))
     };
     let (id, found) = (pragma("application_id")?, pragma("user_version")?);
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|error| explain(path, &error))?;
@@ -127,20 +127,20 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         check(connection, path, false)?;
         keep_copy(connection, path, found)?;
     }
-    migrate(connection, found).map_err(|error| Error::sqlite(path, "brought up to date", &error))
+    migrate(connection, found, migrations).map_err(|error| Error::sqlite(path, "brought up to date", &error))
 }
 
 /// All missing versions in one transaction: the file has the old schema or the new one, never half.
-fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, found: i64, migrations: &[&str]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
     // Another process may have done it while this one waited.
     let now: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let first = usize::try_from(now.max(found)).unwrap_or(0);
-    for sql in MIGRATIONS.iter().skip(first) {
+    for sql in migrations.iter().skip(first) {
         transaction.execute_batch(sql)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    transaction.pragma_update(None, "user_version", migrations.len() as i64)?;
     transaction.commit()
 }
 
@@ -181,5 +181,84 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
             Error::Corrupt { path: path.to_path_buf(), findings: error.to_string() }
         }
         _ => Error::sqlite(path, "opened", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::{
+        Clock, Context, Engine, Flow, NewRun, Orchestrator, Registry, StateType, StepOptions, Worker,
+    };
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// What a next version might do: a column, a table, and new values in old rows.
+    const V2: &str = "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE notes (text TEXT NOT NULL);
+        UPDATE runs SET note = flow;";
+
+    /// A run is begun by a worker of schema 1 that dies; a worker of schema 2 goes on with it.
+    #[tokio::test]
+    async fn a_run_begun_by_an_older_version_is_resumed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs.db");
+        let (begun, dies) = (Arc::new(AtomicU32::new(0)), Arc::new(crate::faults::CrashAt::point(9)));
+        let flow = |begun: Arc<AtomicU32>| {
+            let work = move |context: Context, _: Value| {
+                let begun = begun.clone();
+                async move {
+                    let begun = &begun;
+                    for _ in 0..3 {
+                        context
+                            .step("add", StepOptions::new(), |_| async move {
+                                begun.fetch_add(1, Ordering::SeqCst);
+                                Ok(())
+                            })
+                            .await?;
+                    }
+                    Ok("done")
+                }
+            };
+            Registry::new().with(Flow::new("old", work))
+        };
+        let clock = Clock::manual("2026-11-23T12:00:00Z".parse().unwrap());
+        let old = Engine::open(&path, clock.clone()).unwrap();
+        let id = old.create_run(NewRun::of("old", json!({}))).await.unwrap().id;
+        let worker = Worker::new(old.store(), flow(begun.clone())).faults(dies);
+        worker.run_until_idle().await.unwrap_err();
+        drop(old);
+        let before = begun.load(Ordering::SeqCst);
+        clock.advance(std::time::Duration::from_secs(31));
+
+        let new = Engine::on(Store::open_with(&path, clock, &[V1, V2]).unwrap());
+        Worker::new(new.store(), flow(begun.clone())).run_until_idle().await.unwrap();
+        assert_eq!(new.run(id).await.unwrap().state.kind, StateType::Completed);
+        let after = begun.load(Ordering::SeqCst);
+        assert!(before >= 1 && after <= 4, "what had ended is not done again: {before}, then {after}");
+        let raw = Connection::open(&path).unwrap();
+        let note: String = raw.query_row("SELECT note FROM runs", [], |row| row.get(0)).unwrap();
+        assert_eq!(note, "old", "the migration saw the old rows");
+        // The old file stays beside it, as the old version can use it; the new one it refuses.
+        let kept = folder.path().join("runs.db.schema1");
+        assert!(Engine::open(&kept, Clock::system()).unwrap().run(id).await.is_ok());
+        assert!(matches!(
+            Engine::open(&path, Clock::system()),
+            Err(Error::NewerSchema { found: 2, known: 1, .. })
+        ));
+    }
+
+    /// A migration that fails leaves the file as it was.
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs.db");
+        drop(Engine::open(&path, Clock::system()).unwrap());
+        let broken = "ALTER TABLE runs ADD COLUMN note TEXT; SELECT * FROM nowhere;";
+        assert!(Store::open_with(&path, Clock::system(), &[V1, broken]).is_err());
+        assert!(Engine::open(&path, Clock::system()).is_ok(), "the old version goes on");
+        let raw = Connection::open(&path).unwrap();
+        assert!(raw.prepare("SELECT note FROM runs").is_err());
     }
 }

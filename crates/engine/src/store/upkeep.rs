@@ -10,6 +10,7 @@ use super::writer::Tx;
 use super::{rows, runs, us};
 use crate::clock::sub;
 use crate::error::Result;
+use crate::model::Level;
 use crate::state::{State, StateType, names};
 
 /// A run that was not claimed so long after its time is late.
@@ -129,6 +130,29 @@ pub(crate) fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerSee
             })
         })?
         .collect()
+}
+
+/// So many numbers of the history are left out when a journal is restored.
+const GAP: i64 = 1_000_000;
+
+/// Notes that the journal was restored, in each run that has not ended.
+pub(crate) fn restored(tx: &Tx<'_>, taken: Timestamp) -> Result<usize> {
+    let why = format!("the journal was restored from the backup of {taken}");
+    // Both tables number their rows by the highest number so far.
+    let runs = tx.execute(
+        "INSERT INTO history (id, run, type, name, message, details, time, fence)
+         SELECT (SELECT coalesce(max(id), 0) + ?1 FROM history) + row_number() OVER (ORDER BY id), id,
+           state_type, state_name, ?2, state_details, ?3, fence FROM runs WHERE ended IS NULL",
+        params![GAP, why, us(tx.now)],
+    )?;
+    let line = format!("{why}; work outside that was begun since then is looked for before it is started");
+    tx.execute(
+        "INSERT INTO logs (id, run, time, level, message)
+         SELECT (SELECT coalesce(max(id), 0) + ?1 FROM logs) + row_number() OVER (ORDER BY id), id, ?2, ?3, ?4
+         FROM runs WHERE ended IS NULL",
+        params![GAP, us(tx.now), Level::Warning.number(), line],
+    )?;
+    Ok(runs)
 }
 
 const LATE_ONES: &str =

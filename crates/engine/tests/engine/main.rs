@@ -1,6 +1,7 @@
 //! What the engine does, by behaviour. One program, so that SQLite is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backup;
 mod common;
 mod conformance;
 mod elsewhere;
@@ -12,4 +13,5 @@ mod leases;
 mod outbox;
 mod resume;
 mod schedules;
+mod upgrade;
 mod waits;
