@@ -81,6 +81,11 @@ impl Server {
         format!("http://127.0.0.1:{}/api", self.port)
     }
 
+    /// Its port on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Prefect's own program, set up for this server.
     pub fn cli(&self, arguments: &[&str]) -> (bool, String) {
         let told = Command::new(&self.program)

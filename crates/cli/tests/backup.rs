@@ -75,16 +75,23 @@ fn a_backup_during_a_run_is_put_back_and_the_run_goes_on() {
     until("the copy at nersc", || dir.file("nersc/raw").join(SCAN).exists());
     let taken = dir.json(&["backup", "backups", "--json"]);
     let backup = taken["folder"].as_str().unwrap().to_owned();
-    let names: Vec<&str> =
-        taken["backup"]["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = taken["backup"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["runs.db", "custody.db"]);
     assert_eq!(taken["backup"]["files"][0]["rows"]["runs"].as_u64().map(|runs| runs > 0), Some(true));
     assert!(dir.ok(&["restore", &backup, "--verify"]).contains("all right"));
     // Nobody may be at work on what is replaced.
     dir.refused(&["restore", &backup], 4, &["in use", "stop"]);
-    assert!(!dir.file("state").read_dir().unwrap().any(|one| {
-        one.unwrap().file_name().to_string_lossy().starts_with("before-restore")
-    }));
+    assert!(
+        !dir.file("state")
+            .read_dir()
+            .unwrap()
+            .any(|one| { one.unwrap().file_name().to_string_lossy().starts_with("before-restore") })
+    );
     // After the backup the run ends: there is a job that the backup does not know of.
     until("the end of the run", || state(&dir, &run) == "COMPLETED");
     dir.ok(&["prune", "on"]);
@@ -169,7 +176,9 @@ fn a_full_disk_leaves_no_half_backup() {
     dir.ok(&["run", "transfer_check", "--in", "2 hours"]);
     let full = dir.file("full");
     std::fs::create_dir(&full).unwrap();
-    let mount = |arguments: &[&str]| Command::new("mount").args(arguments).output().is_ok_and(|done| done.status.success());
+    let mount = |arguments: &[&str]| {
+        Command::new("mount").args(arguments).output().is_ok_and(|done| done.status.success())
+    };
     if !mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs", full.to_str().unwrap()]) {
         println!("skipped: no right to mount a small file system");
         return;

@@ -5,7 +5,7 @@ mod common;
 use common::Dir;
 use std::process::Stdio;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "demo",
     "reconstruct",
     "center",
@@ -25,6 +25,8 @@ const COMMANDS: [&str; 21] = [
     "prune",
     "reconcile",
     "prefect",
+    "backup",
+    "restore",
     "completions",
     "man",
 ];

@@ -137,10 +137,7 @@ impl Bridge {
     async fn end(&self, report: &mut Report<'_>, proposal: Proposal) -> Result<()> {
         let row = report.row;
         self.push_events(report).await;
-        let rows = show::report(&report.run, &report.steps);
-        let made =
-            self.client.create_artifact(row.flow_run, None, "steps", &rows, Some("What each step did")).await;
-        made?;
+        self.push_report(report).await?;
         let phase = match self.client.propose(row.flow_run, &proposal).await? {
             Verdict::Accept(_) | Verdict::Abort { .. } | Verdict::Wait { .. } => Phase::Closed,
             Verdict::Reject { state, .. } => match state.map(|state| state.kind) {
@@ -156,6 +153,18 @@ impl Bridge {
             },
         };
         self.ledger.set_phase(row.flow_run, phase)
+    }
+
+    /// The table of steps that every run ends with: one, also where the end is told twice or the run tried again.
+    async fn push_report(&self, report: &Report<'_>) -> Result<()> {
+        const KEY: &str = "steps";
+        let (flow_run, rows) = (report.row.flow_run, show::report(&report.run, &report.steps));
+        if let Some((made, _)) = self.ledger.artifact(flow_run, KEY)? {
+            return Ok(self.client.update_artifact(made, &rows).await?);
+        }
+        let about = Some("What each step did");
+        let made = self.client.create_artifact(flow_run, None, KEY, &rows, about).await?;
+        self.ledger.put_artifact(flow_run, KEY, made, 0)
     }
 
     /// Nothing is left RUNNING under a run that has ended.

@@ -22,6 +22,8 @@ pub use take::{take, thin_out};
 const LIST: &str = "backup.json";
 /// The databases of a state folder, in the order in which they are copied.
 const DATABASES: [&str; 3] = ["prefect.db", "runs.db", "custody.db"];
+/// What deployments in Prefect were before they were taken over.
+const TAKEOVER: &str = "prefect-takeover.json";
 /// Notes on submissions to Globus, a small file each.
 const NOTES: &str = "globus";
 
@@ -216,7 +218,9 @@ fn list(folder: &Path) -> Result<Backup> {
     let text = std::fs::read(&path).map_err(Error::io("read the list of the backup", &path))?;
     let backup: Backup = serde_json::from_slice(&text)
         .map_err(|error| Error::Damaged { path: path.clone(), reason: error.to_string() })?;
-    let plain = |name: &str| DATABASES.contains(&name) || name.strip_prefix("globus/").is_some_and(is_plain);
+    let plain = |name: &str| {
+        DATABASES.contains(&name) || name == TAKEOVER || name.strip_prefix("globus/").is_some_and(is_plain)
+    };
     match backup.files.iter().find(|copy| !plain(&copy.name)) {
         None => Ok(backup),
         Some(copy) => {

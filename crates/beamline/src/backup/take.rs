@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Backup, DATABASES, Error, LIST, NOTES, Result, list, read_back, sync_folder};
+use super::{Backup, DATABASES, Error, LIST, NOTES, Result, TAKEOVER, list, read_back, sync_folder};
 use crate::config::Config;
 
 /// Copies the records of a beamline into a new folder in `target`, named after the time, and reads them back.
@@ -49,7 +49,8 @@ fn copy_all(config: &Config, partial: &Path, now: Timestamp) -> Result<Backup> {
             files.push(read_back(partial, name)?);
         }
     }
-    for name in notes(&config.state)? {
+    let takeover = config.state.join(TAKEOVER).is_file().then(|| TAKEOVER.to_owned());
+    for name in takeover.into_iter().chain(notes(&config.state)?) {
         let to = partial.join(&name);
         let folder = to.parent().unwrap_or(partial);
         std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;

@@ -16,6 +16,7 @@ pub(crate) mod custody;
 pub(crate) mod demo;
 mod explain;
 pub(crate) mod globus;
+mod health;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod live;

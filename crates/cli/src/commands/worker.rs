@@ -43,6 +43,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(super) once: bool,
 
+    /// Do nothing but say whether a worker of this host gives signs of life; the exit code is 1 where none does
+    #[arg(long, conflicts_with = "once")]
+    health: bool,
+
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -50,6 +54,9 @@ pub(crate) struct Args {
 
 /// Works until told to stop.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if args.health {
+        return super::health::health(&args.beam, args.json);
+    }
     let beam = Beam::open_with_settings(&args.beam)?;
     if let Some(client) = super::prefect::client()? {
         return super::prefect::work(args, &beam, client);

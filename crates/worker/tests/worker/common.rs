@@ -26,19 +26,37 @@ pub struct Parameters {
     pub world: PathBuf,
 }
 
-/// Work outside: a line for each time it is done.
+/// Work outside: a line for each time it is done, with the time.
 fn act(parameters: &Parameters, what: &str) -> Result<(), Failure> {
     use std::io::Write;
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
     let file = std::fs::OpenOptions::new().create(true).append(true).open(parameters.world.join("acts"));
-    file.and_then(|mut file| writeln!(file, "{}/{what}", parameters.name))
+    file.and_then(|mut file| file.write_all(format!("{now} {}/{what}\n", parameters.name).as_bytes()))
         .map_err(|error| Failure::fatal(error.to_string()))
+}
+
+/// What was done, in order: milliseconds since 1970, and what.
+fn lines(world: &Path) -> Vec<(u128, String)> {
+    let text = std::fs::read_to_string(world.join("acts")).unwrap_or_default();
+    let parsed = text.lines().map(|line| line.split_once(' ').expect("a time and an act"));
+    parsed.map(|(time, act)| (time.parse().expect("a time"), act.to_owned())).collect()
+}
+
+/// From when to when each name was at work.
+pub fn intervals(world: &Path) -> BTreeMap<String, (u128, u128)> {
+    let mut all: BTreeMap<String, (u128, u128)> = BTreeMap::new();
+    for (time, act) in lines(world) {
+        let name = act.split('/').next().unwrap_or_default().to_owned();
+        all.entry(name).and_modify(|(_, to)| *to = time).or_insert((time, time));
+    }
+    all
 }
 
 /// How often what was done.
 pub fn acts(world: &Path) -> BTreeMap<String, u32> {
     let mut all = BTreeMap::new();
-    for line in std::fs::read_to_string(world.join("acts")).unwrap_or_default().lines() {
-        *all.entry(line.to_owned()).or_default() += 1;
+    for (_, act) in lines(world) {
+        *all.entry(act).or_default() += 1;
     }
     all
 }
@@ -203,9 +221,14 @@ pub async fn run(client: &Client, flow: &str, name: &str, world: &Path) -> Uuid 
 
 /// Waits until the server has the run in this state.
 pub async fn until(client: &Client, run: Uuid, kind: StateType) -> FlowRun {
+    until_within(client, run, kind, Duration::from_secs(40)).await
+}
+
+/// Waits so long for this state.
+pub async fn until_within(client: &Client, run: Uuid, kind: StateType, patience: Duration) -> FlowRun {
     let begun = Instant::now();
     let mut found = None;
-    while begun.elapsed() < Duration::from_secs(40) {
+    while begun.elapsed() < patience {
         found = client.flow_run(run).await.ok().flatten();
         match found {
             Some(found) if found.state_type() == Some(kind) => return found,

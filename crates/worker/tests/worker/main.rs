@@ -8,7 +8,8 @@
 )]
 
 mod common;
-mod many;
 mod one;
+mod proxy;
 #[path = "../../../../tests/prefect/server.rs"]
 mod server;
+mod storm;
