@@ -1,0 +1,233 @@
+//! A day of operators: the ALCF flow on three sites, started, watched, stopped and pruned through Prefect's own program
+//! and client, on real servers, with the real binary as worker.
+#![allow(clippy::print_stdout, reason = "a test says what it skipped and shows figures")]
+
+mod common;
+#[path = "../../../tests/prefect/server.rs"]
+mod server;
+#[path = "common/sites.rs"]
+mod sites;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::Dir;
+use server::Server;
+use sites::SCAN;
+
+/// A worker's process, ended with the test.
+struct Worker(Child);
+
+impl Worker {
+    fn start(dir: &Dir, server: &Server) -> Self {
+        let log = std::fs::File::create(dir.file("worker.log")).unwrap();
+        let mut command = dir.command(&["worker", "--pool", "beamrail", "--name", "host-a"]);
+        command.env("PREFECT_API_URL", server.api()).stdout(Stdio::null()).stderr(log);
+        Worker(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Prefect's program; it must succeed.
+#[track_caller]
+fn prefect(server: &Server, arguments: &[&str]) -> String {
+    let (well, told) = server.cli(arguments);
+    assert!(well, "prefect {}: {told}", arguments.join(" "));
+    told
+}
+
+/// What is told must have all of these.
+#[track_caller]
+fn has(told: &str, words: &[&str]) {
+    for word in words {
+        assert!(told.contains(word), "'{word}' is not in: {told}");
+    }
+}
+
+/// The first UUID in what the program says.
+fn uuid(told: &str) -> String {
+    let is_id = |word: &&str| word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
+    let mut words = told.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+    words.find(is_id).unwrap_or_else(|| panic!("no id in: {told}")).to_owned()
+}
+
+/// Asks the program until the run is so.
+fn until(dir: &Dir, server: &Server, run: &str, state: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let told = prefect(server, &["flow-run", "inspect", run]);
+        if told.contains(&format!("name='{state}'"))
+            || told.contains(&format!("type=StateType.{}", state.to_uppercase()))
+        {
+            return told;
+        }
+        let log = || std::fs::read_to_string(dir.file("worker.log")).unwrap_or_default();
+        assert!(begun.elapsed() < Duration::from_secs(90), "no {state}: {told}\n{}", log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn a_day_on_prefect_3() {
+    let Some(server) = server::start(3, &[]) else { return };
+    day(3, &server);
+}
+
+#[test]
+fn a_day_on_prefect_2() {
+    if std::env::var_os("BEAMRAIL_LONG").is_none() {
+        println!("skipped: the same day on Prefect 2.20; set BEAMRAIL_LONG=1");
+        return;
+    }
+    let Some(server) = server::start(2, &[]) else { return };
+    day(2, &server);
+}
+
+fn day(major: u32, server: &Server) {
+    let dir = Dir::new();
+    sites::sites(&dir);
+    sites::scan(&dir);
+    let mut setup = dir.command(&["prefect", "setup"]);
+    let made = setup.env("PREFECT_API_URL", server.api()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let _worker = Worker::start(&dir, server);
+
+    // Started as an operator does, and watched to its end.
+    let file = format!("file_path=\"/global/raw/{SCAN}\"");
+    let started = prefect(server, &["deployment", "run", "dispatcher/run_832_dispatcher", "-p", &file]);
+    let id = uuid(&started);
+    until(&dir, server, &id, "Completed");
+    let listed = prefect(server, &["flow-run", "ls", "--limit", "100", "--state-type", "COMPLETED"]);
+    has(&listed, &["dispatcher", "alcf_recon_flow: BLS-00564", "new_832_file_flow: BLS-00564", "COMPLETED"]);
+    let recon = listed.lines().find(|line| line.contains("alcf_recon_flow: BLS-00564")).map(uuid).unwrap();
+    has(&prefect(server, &["flow-run", "logs", &recon]), &["INFO", "job ", "manifest"]);
+    has(&prefect(server, &["work-pool", "inspect", "beamrail"]), &["beamrail", "READY"]);
+    has(&prefect(server, &["artifact", "ls"]), &["steps"]);
+    let shown = prefect(server, &["artifact", "inspect", "steps"]);
+    has(&shown, &["Completed", "seconds"]);
+    if major == 3 {
+        has(&prefect(server, &["variable", "ls"]), &["pruning_config"]);
+        has(
+            &prefect(server, &["variable", "inspect", "pruning_config"]),
+            &["delete_nersc832_files_after_days"],
+        );
+    }
+    // Settings are variables there, and blocks where variables hold text alone.
+    let blocks = prefect(server, &["block", "ls"]);
+    if major == 2 {
+        has(&blocks, &["json", "pruning-config"]);
+    }
+    has(&prefect(server, &["block", "type", "ls"]), &["json"]);
+    // Whoever judges it by its files agrees.
+    for home in ["nersc", "als"] {
+        let folder = format!("{home}/scratch/BLS-00564_dyparkinson");
+        assert!(dir.ok(&["verify", &folder]).contains("digests match"));
+    }
+    if major == 3 {
+        interface(&dir, server, &recon);
+    }
+    incumbent(&dir, server);
+    if std::env::var_os("BEAMRAIL_LONG").is_some() {
+        stopped(&dir, server);
+    }
+}
+
+/// The pages of Prefect's own interface, in a headless browser: graph, artifacts, form, pool.
+fn interface(dir: &Dir, server: &Server, run: &str) {
+    let playwright = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/node_modules/playwright-core");
+    let chromium = Path::new("/usr/bin/chromium");
+    if std::env::var_os("BEAMRAIL_LONG").is_none() || !playwright.exists() || !chromium.exists() {
+        println!(
+            "Prefect's interface was not looked at: it takes BEAMRAIL_LONG=1, chromium and playwright-core"
+        );
+        return;
+    }
+    let described = prefect(server, &["deployment", "inspect", "alcf_recon_flow/alcf_recon_flow"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/prefect/ui.mjs");
+    let mut looked = Command::new("node");
+    looked.arg(script).arg(chromium).arg(&playwright).arg(format!("http://127.0.0.1:{}", server.port()));
+    let looked = looked.args([run, &uuid(&described)]).arg(dir.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&looked.stdout);
+    println!("{told}");
+    assert!(looked.status.success(), "{told}{}", String::from_utf8_lossy(&looked.stderr));
+    assert!(told.contains("requests to other hosts: none"), "{told}");
+    for page in ["run", "artifacts", "form", "pool"] {
+        assert!(told.contains(&format!("prefect-{page}: 0 errors of scripts")), "{told}");
+        let picture = std::fs::read(dir.file(&format!("prefect-{page}.png"))).unwrap();
+        // An empty page of this size has about 5 kB.
+        assert!(picture.len() > 20_000, "{page}: {} bytes", picture.len());
+    }
+}
+
+/// A run is stopped from the command line; the job at the facility ends with it.
+fn stopped(dir: &Dir, server: &Server) {
+    let scan = SCAN.replace("132553_sea_shell", "140000_large");
+    let path = format!("nersc/raw/{scan}");
+    std::fs::create_dir_all(dir.file(&path).parent().unwrap()).unwrap();
+    dir.ok(&["simulate", &path, "--width", "768", "--rows", "192", "--angles", "721"]);
+    let before = jobs(dir);
+    let file = format!("file_path=\"{scan}\"");
+    let id = uuid(&prefect(server, &["deployment", "run", "alcf_recon_flow/alcf_recon_flow", "-p", &file]));
+    let begun = Instant::now();
+    let job = loop {
+        if let Some(job) =
+            jobs(dir).into_iter().find(|job| !before.contains(job) && job.join("launch.json").exists())
+        {
+            break job;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "no job begins");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let asked = Instant::now();
+    prefect(server, &["flow-run", "cancel", &id]);
+    until(dir, server, &id, "Cancelled");
+    let status = job.join("status.json");
+    while !status.exists() && asked.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("a job was stopped within {:.1} s of `prefect flow-run cancel`", asked.elapsed().as_secs_f64());
+    let told = std::fs::read_to_string(&status).unwrap_or_default();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_default();
+    assert_ne!(told["exit_code"], 0, "the job had ended by itself; the scan must be larger: {told}");
+    assert!(!running(&job), "the job is at work still");
+}
+
+fn jobs(dir: &Dir) -> Vec<std::path::PathBuf> {
+    let folders = std::fs::read_dir(dir.file("alcf/.beamrail/jobs"));
+    folders.map(|all| all.map(|one| one.unwrap().path()).collect()).unwrap_or_default()
+}
+
+/// Whether a process has this job's folder in its arguments.
+fn running(job: &Path) -> bool {
+    let wanted = job.to_string_lossy().into_owned();
+    std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|process| {
+        std::fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&wanted))
+    })
+}
+
+/// The way in of file watcher and notebooks: a Python script with Prefect's own client.
+fn incumbent(dir: &Dir, server: &Server) {
+    let scan = SCAN.replace("132553_sea_shell", "150000_python");
+    std::fs::copy(dir.file("als/raw").join(SCAN), dir.file("als/raw").join(&scan)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/prefect/incumbent.py");
+    let done = Command::new(server.python())
+        .arg(script)
+        .arg(format!("/global/raw/{scan}"))
+        .env("PREFECT_API_URL", server.api())
+        .env("PREFECT_HOME", dir.file("python-home"))
+        .env("DO_NOT_TRACK", "1")
+        .output()
+        .unwrap();
+    let (told, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && told.starts_with("COMPLETED "), "{told}{errors}");
+    let zarr = scan.replace("20230224", "rec20230224").replace(".h5", ".zarr");
+    assert!(dir.file("nersc/scratch").join(zarr).exists());
+}
