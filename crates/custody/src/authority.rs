@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::ledger::{Event, Line};
+use crate::ledger::{Event, Line, Refusal};
 use crate::reason::Reason;
+use crate::records::CopyId;
 use crate::settings::Settings;
 use crate::store::Db;
 use crate::{Custody, Error, Result};
@@ -44,14 +45,21 @@ impl Custody {
         })
     }
 
-    /// Settings could not be read at `source`, or cannot be understood: nothing is deleted until they can.
-    pub fn authority_silent(&self, source: &str, why: &str, now: Timestamp) -> Result<()> {
+    /// Settings could not be read at `source`, or cannot be understood, or are not for us to act on: nothing is deleted
+    /// until that ends. `given`: what was read all the same.
+    pub fn authority_silent(
+        &self,
+        source: &str,
+        why: &str,
+        given: Option<&Value>,
+        now: Timestamp,
+    ) -> Result<()> {
         self.write("note that settings are not known", now, |db| {
             let before = db.authority()?.filter(|before| before.source == source);
             let was_silent = before.as_ref().is_some_and(|before| before.silent.is_some());
             let fresh = Authority {
                 source: source.to_owned(),
-                given: before.as_ref().map_or(Value::Null, |before| before.given.clone()),
+                given: given.or(before.as_ref().map(|before| &before.given)).cloned().unwrap_or_default(),
                 heard: before.and_then(|before| before.heard),
                 silent: Some(why.to_owned()),
             };
@@ -64,6 +72,18 @@ impl Custody {
                 Event::SettingsSilent,
                 format!("{source}: {why}; nothing is deleted until it is known"),
             )
+        })
+    }
+
+    /// Writes down that a copy stays because somebody elsewhere wants it to.
+    pub fn keep_back(&self, id: CopyId, source: &str, why: &str, now: Timestamp) -> Result<Refusal> {
+        self.write("note that a copy stays", now, |db| {
+            let record = db.copy(id)?;
+            let reasons = vec![Reason::KeptElsewhere { source: source.to_owned(), why: why.to_owned() }];
+            let (dataset, place) = (record.dataset, record.site);
+            let refusal = Refusal { action: "deletion".into(), dataset, place, reasons };
+            db.refuse(now, refusal.clone(), record.base.as_str(), json!({ "copy": id }))?;
+            Ok(refusal)
         })
     }
 

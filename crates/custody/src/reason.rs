@@ -17,6 +17,7 @@ use crate::rule::Age;
 pub enum Reason {
     SwitchedOff,
     SettingsUnknown { source: String, why: String },
+    KeptElsewhere { source: String, why: String },
     NotInPlan { plan: i64 },
     PlanTooOld { made: Timestamp, valid: Age },
     PolicyChanged { planned: i64, now: i64 },
@@ -103,6 +104,7 @@ impl fmt::Display for Reason {
             Self::SettingsUnknown { source, why } => {
                 write!(f, "the settings in force are kept in {source}, and are not known: {why}")
             }
+            Self::KeptElsewhere { source, why } => write!(f, "{source}: {why}"),
             Self::NotInPlan { plan } => write!(f, "plan {plan} does not allow it; make a new plan"),
             Self::PlanTooOld { made, valid } => {
                 write!(f, "the plan of {made} is older than {valid}; make a new plan")

@@ -357,10 +357,10 @@ fn while_settings_that_are_kept_elsewhere_are_not_known_nothing_goes() {
     world.days(3);
     let source = "Prefect at http://h/api";
     world.custody.authority_heard(source, &serde_json::json!({}), world.now).unwrap();
-    world.custody.authority_silent(source, "no answer", world.now).unwrap();
+    world.custody.authority_silent(source, "no answer", None, world.now).unwrap();
     assert_eq!(world.prune(), [], "silent");
     // Said once, however often it is tried.
-    world.custody.authority_silent(source, "no answer", world.now).unwrap();
+    world.custody.authority_silent(source, "no answer", None, world.now).unwrap();
     let silent = LedgerFilter { event: Some(Event::SettingsSilent), ..LedgerFilter::default() };
     assert_eq!(world.custody.ledger(&silent).unwrap().len(), 1);
     let refused = LedgerFilter { event: Some(Event::Refused), ..LedgerFilter::default() };

@@ -125,6 +125,14 @@ impl Client {
         optional(self.get(&["work_pools", pool, "queues", name]).await)
     }
 
+    /// The queues of a pool.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn work_queues(&self, pool: &str) -> Result<Vec<WorkQueue>> {
+        self.all(&["work_pools", pool, "queues", "filter"], &json!({})).await
+    }
+
     /// Makes a queue; `false` if there is one of this name.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use beamline::config::is_custodial;
 use engine::{Engine, NewRun, Orchestrator, Registry, RunId, StateType as Local};
 use jiff::Timestamp;
 use prefect::{Client, FlowRun, Proposal, StateType, Verdict};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::ledger::{Ledger, Phase, Row};
+use crate::post::Post;
 
 /// The queue here of runs that are ours. The other holds back what is not, or not yet known to be.
 pub(crate) const OURS: &str = "prefect";
@@ -28,6 +30,7 @@ pub(crate) struct Bridge {
     pub registry: Registry,
     pub ledger: Ledger,
     pub aliases: BTreeMap<String, String>,
+    pub custody: Option<Post>,
     pub host: String,
     pub tell: Tell,
     pub flows: Mutex<HashMap<Uuid, String>>,
@@ -72,6 +75,9 @@ impl Bridge {
         let Some(flow) = self.flow_name(there.flow_id).await? else { return Ok(Claimed::Unknown) };
         if self.registry.get(&flow).is_none() {
             return Ok(Claimed::Unknown);
+        }
+        if is_custodial(&flow) && self.custody.as_ref().is_some_and(|post| !post.is_owner()) {
+            return Ok(Claimed::Refused);
         }
         let known = self.ledger.by_flow_run(there.id)?;
         let row = Row {

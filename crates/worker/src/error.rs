@@ -27,6 +27,9 @@ pub enum Error {
         /// The system's words.
         reason: String,
     },
+    /// Custody's records.
+    #[error("the records of copies cannot be used: {0}")]
+    Records(String),
     /// The pool is for other workers.
     #[error(
         "work pool {pool} is of type {kind}, not beamrail: other workers may take its runs; name another pool, or set one up with `beamrail prefect setup`"
@@ -45,6 +48,7 @@ impl Error {
         match self {
             Error::Prefect(error) => error.retry_helps(),
             Error::Engine(error) => error.retry_helps(),
+            Error::Records(_) => true,
             Error::Ledger { .. } | Error::Saved { .. } | Error::WrongPool { .. } => false,
         }
     }

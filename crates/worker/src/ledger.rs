@@ -92,6 +92,7 @@ CREATE TABLE IF NOT EXISTS tasks (
   kind TEXT NOT NULL DEFAULT 'PENDING', runs INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (flow_run, step, generation)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS artifacts (
   flow_run TEXT NOT NULL, key TEXT NOT NULL, artifact TEXT NOT NULL, updated INTEGER NOT NULL,
   PRIMARY KEY (flow_run, key)
@@ -274,6 +275,19 @@ impl Ledger {
             "INSERT OR REPLACE INTO tasks (flow_run, step, generation, task, kind, runs) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![flow_run.to_string(), step, generation, task.id.to_string(), task.kind.as_str(), task.runs],
         )
+    }
+
+    /// A number that was kept under a name.
+    pub fn note(&self, name: &str) -> Result<Option<i64>> {
+        self.lock()
+            .prepare_cached("SELECT value FROM notes WHERE name = ?1")
+            .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
+            .map_err(self.explain())
+    }
+
+    /// Keeps a number under a name.
+    pub fn set_note(&self, name: &str, value: i64) -> Result<()> {
+        self.execute("INSERT OR REPLACE INTO notes (name, value) VALUES (?1, ?2)", params![name, value])
     }
 
     /// The artifact of a key, and the time of the content that it was told.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{HistoryEntry, Orchestrator, Run, RunFilter, StateType as Local, Step, StepKind};
+use engine::{ArtifactKind, HistoryEntry, Orchestrator, Run, RunFilter, StateType as Local, Step, StepKind};
 use jiff::{SignedDuration, Timestamp};
 use prefect::{
     Event, Log, NewFlowRun, NewTaskRun, Policy, Proposal, RunResource, StateType, TaskSeen, Verdict,
@@ -14,6 +14,7 @@ use crate::bridge::Bridge;
 use crate::edges::parents;
 use crate::error::Result;
 use crate::ledger::{Phase, Row, Task};
+use crate::papers::{papers, picture};
 use crate::show;
 
 /// Log lines looked for at once.
@@ -138,6 +139,7 @@ impl Bridge {
         let row = report.row;
         self.push_events(report).await;
         self.push_report(report).await?;
+        self.push_papers(report).await?;
         let phase = match self.client.propose(row.flow_run, &proposal).await? {
             Verdict::Accept(_) | Verdict::Abort { .. } | Verdict::Wait { .. } => Phase::Closed,
             Verdict::Reject { state, .. } => match state.map(|state| state.kind) {
@@ -165,6 +167,21 @@ impl Bridge {
         let about = Some("What each step did");
         let made = self.client.create_artifact(flow_run, None, KEY, &rows, about).await?;
         self.ledger.put_artifact(flow_run, KEY, made, 0)
+    }
+
+    /// For whoever looks only at Prefect: times, copies, the picture. One of each, as above.
+    async fn push_papers(&self, report: &Report<'_>) -> Result<()> {
+        let Some(post) = self.custody.as_ref().filter(|_| !report.row.child) else { return Ok(()) };
+        let flow_run = report.row.flow_run;
+        for (key, content, about) in papers(&post.beam, &self.engine, &report.run).await {
+            if let Some((made, _)) = self.ledger.artifact(flow_run, key)? {
+                self.client.update_artifact(made, &content).await?;
+                continue;
+            }
+            let made = self.client.create_artifact(flow_run, None, key, &content, Some(about)).await?;
+            self.ledger.put_artifact(flow_run, key, made, 0)?;
+        }
+        Ok(())
     }
 
     /// Nothing is left RUNNING under a run that has ended.
@@ -303,7 +320,12 @@ impl Bridge {
         for artifact in self.engine.artifacts(row.run).await? {
             let updated = artifact.updated.as_microsecond();
             let known = self.ledger.artifact(row.flow_run, &artifact.key)?;
-            let content = show::content(&artifact);
+            let place = artifact.data.as_str().filter(|_| artifact.kind == ArtifactKind::Image);
+            let seen = match (&self.custody, place) {
+                (Some(post), Some(place)) => picture(&post.beam, place).await,
+                _ => None,
+            };
+            let content = seen.unwrap_or_else(|| show::content(&artifact));
             let id = match known {
                 Some((_, told)) if told >= updated => continue,
                 Some((id, _)) => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use beamline::Beamline;
 use engine::{Engine, Orchestrator, Registry, StateType as Local};
 use jiff::Timestamp;
 use prefect::{Cancellations, Client, Event};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::bridge::{Bridge, Claimed, OURS, POOL, Tell};
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, Phase};
+use crate::post::Post;
 
 /// The type of pools that this worker serves.
 pub const POOL_TYPE: &str = "beamrail";
@@ -102,12 +104,22 @@ impl Worker {
             registry,
             ledger: Ledger::open(ledger)?,
             aliases: options.aliases.clone(),
+            custody: None,
             host: host(),
             tell,
             flows: std::sync::Mutex::default(),
             claimed: std::sync::atomic::AtomicU64::new(0),
         };
         Ok(Worker { bridge: Arc::new(bridge), options, configure: Box::new(|worker| worker) })
+    }
+
+    /// A worker of a beamline: it finds out who holds custody, leaves what only that one does to it, and reports to it.
+    #[must_use]
+    pub fn of(mut self, beam: &Arc<Beamline>) -> Self {
+        if let Some(bridge) = Arc::get_mut(&mut self.bridge) {
+            bridge.custody = Some(Post::new(beam));
+        }
+        self
     }
 
     /// With more for the worker on the journal: couriers, faults.
@@ -272,7 +284,11 @@ async fn look(
         return Ok(());
     }
     let now = Timestamp::now();
-    let due = bridge.client.poll(&options.pool, &options.queues, now, free).await?;
+    let queues = match &bridge.custody {
+        Some(post) => post.queues(bridge, options).await?,
+        None => options.queues.clone(),
+    };
+    let due = bridge.client.poll(&options.pool, &queues, now, free).await?;
     for run in due {
         // The claim is accepted days before its time; so the time is our business.
         if run.next_scheduled_start_time.is_some_and(|at| at > now) {
@@ -359,6 +375,11 @@ async fn heeds(bridge: Arc<Bridge>, every: Duration) {
         tokio::time::sleep(every).await;
         // A server that is away is told of by the poll.
         let _ = bridge.heed().await;
+        if let Some(post) = &bridge.custody
+            && let Err(error) = post.report(&bridge).await
+        {
+            (bridge.tell)(&format!("copies cannot be reported to custody's owner: {error}"));
+        }
     }
 }
 

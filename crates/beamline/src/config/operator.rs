@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use engine::{Deployment, Registry, Schedule, When};
 
 use super::Config;
+use crate::flows::CUSTODY_REPORT;
 
 /// The queue of what only custody's owner does: pruning and reconciling.
 pub const CUSTODY_QUEUE: &str = "custody";
@@ -21,7 +22,7 @@ const PRUNE_BY_NAME: &str = "prune_globus_endpoint";
 
 /// Whether a flow acts on custody's word alone, and so runs only where custody is.
 pub fn is_custodial(flow: &str) -> bool {
-    flow == "reconcile" || flow == "prune" || flow.starts_with("prune_")
+    matches!(flow, "reconcile" | "prune" | CUSTODY_REPORT) || flow.starts_with("prune_")
 }
 
 impl Config {

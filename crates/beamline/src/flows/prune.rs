@@ -20,7 +20,7 @@ use crate::runtime::Beamline;
 pub struct PruneParameters {
     /// Only this: `<folder>/<stem>.h5`, `<folder>/rec<stem>`, `<folder>/rec<stem>.zarr`; a path that ends so will do.
     pub relative_path: Option<String>,
-    /// What older triggers pass: the flow's name says the place.
+    /// Only at this site. Where the flow's name says the place, it is not used.
     pub source_endpoint: Option<Value>,
     /// What older triggers pass: custody knows where the other copies are.
     pub check_endpoint: Option<Value>,
@@ -95,18 +95,22 @@ pub(super) async fn prune(
     parameters: PruneParameters,
 ) -> Outcome<Pruned> {
     let wanted = parameters.relative_path.clone();
+    let site = match (&place, &parameters.source_endpoint) {
+        (None, Some(endpoint)) => Some(site_of(&beam, endpoint)?),
+        _ => None,
+    };
     // A run that slept for days plans anew, by the settings of now.
     let plan = |_: StepContext| async {
         beam.refresh().await?;
-        Ok(share(&beam, place.as_ref(), wanted.as_deref())?)
+        Ok(share(&beam, place.as_ref(), site.as_deref(), wanted.as_deref())?)
     };
-    let mut share: Share = context.step("plan", patient().input(&(&place, &wanted)), plan).await?;
+    let mut share: Share = context.step("plan", patient().input(&(&place, &site, &wanted)), plan).await?;
     let mut scrubbed = 0;
     if place.is_none() && !share.scrub.is_empty() {
         scrubbed = scrub(&beam, &context, &share.scrub).await?;
         // What rests on the copies that were just read is judged again.
         let again = |_: StepContext| {
-            let share = self::share(&beam, None, wanted.as_deref());
+            let share = self::share(&beam, None, site.as_deref(), wanted.as_deref());
             async move { Ok(share?) }
         };
         share = context.step("plan again", patient(), again).await?;
@@ -133,9 +137,16 @@ pub(super) async fn prune(
 }
 
 /// Makes a plan; what of it is this run's.
-fn share(beam: &Beamline, place: Option<&(String, String)>, wanted: Option<&str>) -> Result<Share> {
+fn share(
+    beam: &Beamline,
+    place: Option<&(String, String)>,
+    only: Option<&str>,
+    wanted: Option<&str>,
+) -> Result<Share> {
     let plan: Plan = beam.custody.plan(beam.now())?;
-    let in_place = |site: &str, area: &str| place.is_none_or(|(s, a)| s == site && a == area);
+    let in_place = |site: &str, area: &str| {
+        place.is_none_or(|(s, a)| s == site && a == area) && only.is_none_or(|only| only == site)
+    };
     let named = |dataset: &DatasetId| wanted.is_none_or(|wanted| names(wanted, dataset));
     let mut refused = Vec::new();
     for one in &plan.refused {
@@ -154,6 +165,21 @@ fn share(beam: &Beamline, place: Option<&(String, String)>, wanted: Option<&str>
     let mine = |item: &&PlanItem| in_place(&item.site, &item.area) && named(&item.dataset);
     let items = plan.items.iter().filter(mine).map(|item| (item.copy, item.bytes)).collect();
     Ok(Share { plan: plan.id, switched_on: plan.switched_on, items, refused, announce, scrub: plan.scrub })
+}
+
+/// The site of an endpoint as triggers name it: the site's name, or that with its area, or an object with a name.
+fn site_of(beam: &Beamline, endpoint: &Value) -> Outcome<String> {
+    let name = endpoint.get("name").unwrap_or(endpoint).as_str().unwrap_or_default().to_owned();
+    let sites = &beam.policy.sites;
+    let is_site = |site: &&String| {
+        let areas = sites.get(*site).map(|policy| policy.areas.keys()).into_iter().flatten();
+        **site == name || areas.into_iter().any(|area| name == format!("{site}_{area}"))
+    };
+    sites.keys().find(is_site).cloned().ok_or_else(|| {
+        let known: Vec<&str> = sites.keys().map(String::as_str).collect();
+        let text = format!("source_endpoint {endpoint} is no site; there are {}", known.join(", "));
+        Failure::fatal(text).with_code("bad-parameters")
+    })
 }
 
 /// Whether a trigger's path names a dataset.
@@ -206,6 +232,19 @@ async fn delete_now(beam: &Beamline, step: &StepContext, plan: i64, copy: CopyId
     let item = item.ok_or_else(|| Failure::fatal(format!("plan {plan} has no {copy}")))?;
     let evidence = look(beam, item).await?;
     beam.settings.refresh_if_old(&beam.custody, beam.now()).await.map_err(Error::from)?;
+    let path = relative_path(&item.dataset);
+    match beam.settings.wants_kept(&item.dataset.scan, &item.site, &path).await {
+        Ok(None) => (),
+        Ok(Some((source, why))) => {
+            let refusal = beam.custody.keep_back(copy, &source, &why, beam.now()).map_err(Error::from)?;
+            step.warn(refusal.to_string());
+            return Ok(Item::Stays { copy, why: refusal.to_string() });
+        }
+        // Custody refuses below, with this reason.
+        Err((source, why)) => {
+            beam.custody.authority_silent(&source, &why, None, beam.now()).map_err(Error::from)?;
+        }
+    }
     let permit = match beam.custody.permit(plan, copy, &evidence, beam.now()) {
         Ok(permit) => permit,
         Err(custody::Error::Refused(refusal)) => {

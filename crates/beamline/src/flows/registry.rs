@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::{Flow, Registry};
 
-use super::{dispatch, moves, prune, recon, reconcile, transfer_check};
+use super::{dispatch, moves, prune, recon, reconcile, report, transfer_check};
 use crate::runtime::Beamline;
 
 /// All flows of a beamline. Set [`Beamline::runs`] before they run: dispatcher and reconcile ask about other runs.
@@ -47,6 +47,11 @@ pub fn registry(beam: &Arc<Beamline>) -> Registry {
         reconcile::reconcile(one.clone(), context, parameters)
     });
     registry = registry.with(flow.describe("Compares the disks with custody"));
+    let one = with();
+    let flow = Flow::new(report::CUSTODY_REPORT, move |context, parameters| {
+        report::report(one.clone(), context, parameters)
+    });
+    registry = registry.with(flow.describe("Takes another worker's word about a copy, and looks at it"));
     let one = with();
     let flow = Flow::new("transfer_check", move |context, parameters| {
         transfer_check::check(one.clone(), context, parameters)

@@ -44,7 +44,7 @@ pub(super) async fn schedule(
         if let Some(orders) = beam.orders.get() {
             // Shown, moved and cancelled where the operator looks; delivered when that answers.
             let order = Order {
-                key: format!("prune:{}:{}:{}", due.site, due.path, due.at),
+                key: format!("prune:{}:{}@{}", due.site, due.path, due.at),
                 name: format!("delete {}: {}", due.site, due.path),
                 tags: vec![due.scan, prune_tag(&due.site, &due.path)],
                 flow: due.flow,

@@ -23,13 +23,15 @@ const FOLDER: &str = ".beamrail/checks";
 pub struct TransferCheckParameters {
     /// Bytes of the file, at most 1 MiB.
     pub size: u64,
+    /// What older triggers pass; every pair of sites is checked.
+    pub file_path: Option<Value>,
     /// What older triggers pass; not used.
     pub config: Option<Value>,
 }
 
 impl Default for TransferCheckParameters {
     fn default() -> Self {
-        Self { size: 1000, config: None }
+        Self { size: 1000, file_path: None, config: None }
     }
 }
 

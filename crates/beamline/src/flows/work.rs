@@ -43,8 +43,21 @@ pub(super) async fn sight(
 ) -> Outcome<bool> {
     let run = context.id().to_string();
     let work = |_| {
-        let mark = beam.custody.sight(scan, flag, &run, beam.now());
-        async move { Ok(mark.map_err(Error::from)?.controlled) }
+        let run = &run;
+        async move {
+            let known = beam.custody.mark(scan).map_err(Error::from)?;
+            let silent = |why: String| {
+                Failure::retryable(format!("whether {scan} is export-controlled cannot be known: {why}"))
+            };
+            let flag = beam.settings.flag(scan, flag, known.is_some()).await.map_err(silent)?;
+            let mark = beam.custody.sight(scan, flag, run, beam.now()).map_err(Error::from)?;
+            if mark.controlled {
+                // Before anything moves, for another worker may be asked about this scan next; and each time, for the
+                // try that marked it may have broken off before it told.
+                beam.settings.tell_controlled(scan).await.map_err(silent)?;
+            }
+            Ok(mark.controlled)
+        }
     };
     context.step("sight", patient().input(&(scan, flag)), work).await
 }

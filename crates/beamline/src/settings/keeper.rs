@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use custody::Custody;
+use custody::{Custody, ScanName};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -20,6 +20,32 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Why it cannot be read, for people.
     async fn read(&self, names: &[String]) -> std::result::Result<Given, String>;
+    /// Whether this process may decide about deletions: there is one owner of custody.
+    ///
+    /// # Errors
+    /// Why not, or why nobody knows.
+    async fn may_decide(&self) -> std::result::Result<(), String>;
+    /// Why a copy is to stay although custody would let it go: somebody cancelled or moved its deletion, or works with
+    /// the scan on another host.
+    ///
+    /// # Errors
+    /// Why it cannot be known.
+    async fn wants_kept(
+        &self,
+        scan: &ScanName,
+        site: &str,
+        path: &str,
+    ) -> std::result::Result<Option<String>, String>;
+    /// Whether some worker knows the scan as export-controlled.
+    ///
+    /// # Errors
+    /// Why it cannot be known.
+    async fn is_controlled(&self, scan: &ScanName) -> std::result::Result<bool, String>;
+    /// Lets all workers know that the scan is export-controlled.
+    ///
+    /// # Errors
+    /// Why they cannot be told.
+    async fn set_controlled(&self, scan: &ScanName) -> std::result::Result<(), String>;
 }
 
 /// What was read a moment ago is not asked for again before each of many deletions.
@@ -62,13 +88,18 @@ impl Keeper {
         let names = [super::PRUNING.to_owned(), self.places.raw_settings()];
         let name = source.name();
         let read = source.read(&names).await;
+        let may_decide = if read.is_ok() { source.may_decide().await } else { Ok(()) };
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         match read.and_then(|given| Ok((policy(&self.places, &self.base, &given)?, given))) {
             Ok((policy, given)) => {
+                let given = serde_json::to_value(given).unwrap_or_default();
                 custody.configure(&policy, &name, now)?;
-                custody.authority_heard(&name, &serde_json::to_value(given).unwrap_or_default(), now)?;
+                match may_decide {
+                    Ok(()) => custody.authority_heard(&name, &given, now)?,
+                    Err(why) => custody.authority_silent(&name, &why, Some(&given), now)?,
+                }
             }
-            Err(why) => custody.authority_silent(&name, &why, now)?,
+            Err(why) => custody.authority_silent(&name, &why, None, now)?,
         }
         Ok(())
     }
@@ -83,6 +114,54 @@ impl Keeper {
             Ok(())
         } else {
             self.refresh(custody, now).await
+        }
+    }
+
+    /// Why a copy is to stay, and who says so.
+    ///
+    /// # Errors
+    /// Why it cannot be known.
+    pub async fn wants_kept(
+        &self,
+        scan: &ScanName,
+        site: &str,
+        path: &str,
+    ) -> std::result::Result<Option<(String, String)>, (String, String)> {
+        let Some(source) = self.source.get() else { return Ok(None) };
+        match source.wants_kept(scan, site, path).await {
+            Ok(why) => Ok(why.map(|why| (source.name(), why))),
+            Err(why) => Err((source.name(), why)),
+        }
+    }
+
+    /// The export flag of a scan, with what other workers know of it.
+    ///
+    /// # Errors
+    /// Nobody answers, and `known` is `false`: it is not known here either.
+    pub async fn flag(
+        &self,
+        scan: &ScanName,
+        flag: Option<bool>,
+        known: bool,
+    ) -> std::result::Result<Option<bool>, String> {
+        let Some(source) = self.source.get() else { return Ok(flag) };
+        match source.is_controlled(scan).await {
+            Ok(true) => Ok(Some(true)),
+            Ok(false) => Ok(flag),
+            // What was known at first sight holds: a run that goes on does not stop for a silent server.
+            Err(_) if known => Ok(flag),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Lets other workers know of a controlled scan.
+    ///
+    /// # Errors
+    /// Why they cannot be told.
+    pub async fn tell_controlled(&self, scan: &ScanName) -> std::result::Result<(), String> {
+        match self.source.get() {
+            Some(source) => source.set_controlled(scan).await,
+            None => Ok(()),
         }
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct BeamArgs {
 /// In the state folder, while a Prefect server has the schedules: its address.
 const PREFECT_MARKER: &str = "prefect-server";
 
+/// In the state folder: which run of Prefect is which run here.
+pub(crate) const PREFECT_LEDGER: &str = "prefect.db";
+
 /// A beamline, opened.
 pub(crate) struct Beam {
     pub(crate) config: Config,
@@ -49,7 +52,11 @@ impl Beam {
     pub(crate) fn open_with_settings(args: &BeamArgs) -> Result<Self, Failure> {
         let mut config = Config::load(args.config.as_deref())?;
         let Some(client) = super::prefect::client()? else { return Self::with(config, Clock::system()) };
-        let source = PrefectSettings::new(&client)?;
+        std::fs::create_dir_all(&config.state).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot make {}: {error}", config.state.display()))
+        })?;
+        let mark = worker::mark(&config.state.join(PREFECT_LEDGER))?;
+        let source = PrefectSettings::new(&client, mark)?;
         let runtime = super::globus::runtime()?;
         let asked = runtime.block_on(async {
             let secrets = source.secrets().await.map_err(|error| error.to_string())?;

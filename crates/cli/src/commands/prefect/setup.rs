@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::beam::{Beam, BeamArgs};
+use super::super::beam::{Beam, BeamArgs, PREFECT_LEDGER};
 use super::super::live::say;
 use super::{as_json, kept, needed, table, wanted};
 use crate::exit::Failure;
@@ -36,6 +36,11 @@ pub(crate) struct Setup {
     #[arg(long)]
     secrets: bool,
 
+    /// Make this state folder custody's owner, in the place of another that is gone for good. What that one knew of
+    /// copies is lost with it: nothing that it alone knew is deleted, until `reconcile` finds it
+    #[arg(long)]
+    custody_here: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -47,6 +52,13 @@ pub(super) fn setup(args: &BeamArgs, setup: &Setup) -> Result<(), Failure> {
     let client = needed()?;
     if setup.rollback {
         return rollback(&beam, &client, setup);
+    }
+    if setup.custody_here && !setup.dry_run {
+        let mark = worker::mark(&beam.config.state.join(PREFECT_LEDGER))?;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        if let Some(before) = beam.wait(worker::take_custody(&client, &mark, &host))? {
+            say(&format!("custody was with {} since {}; it is here now", before.host, before.since));
+        }
     }
     let wanted = wanted(&beam, &client, setup.pool.as_ref(), setup.secrets)?;
     let pool = wanted.pool.clone();

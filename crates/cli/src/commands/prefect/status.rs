@@ -28,6 +28,7 @@ pub(crate) struct Status {
 struct Seen {
     workers: Vec<WorkerSeen>,
     settings: Vec<(String, String, Value)>,
+    owner: Option<worker::Owner>,
 }
 
 /// Shows it.
@@ -57,11 +58,17 @@ pub(super) fn status(args: &BeamArgs, status: &Status) -> Result<(), Failure> {
         return output::print_json(&json!({
             "server": server, "version": version, "pool": pool, "drift": !plan.is_done(),
             "items": as_json(&plan.items), "workers": workers, "settings": settings, "outbox": waiting,
+            "custody": seen.owner,
         }));
     }
     let mut head = Table::default();
     head.row("server", format!("{server}, Prefect {version}"));
     head.row("pool", pool);
+    let owner = match &seen.owner {
+        Some(owner) => format!("with {} since {}", owner.host, time(owner.since)),
+        None => "with the first worker that starts".to_owned(),
+    };
+    head.row("custody", owner);
     head.row("waiting to be told", waiting.to_string());
     output::print(&head.text())?;
     let mut grid = Grid::new(&["worker", "state", "last sign of life"]);
@@ -86,7 +93,7 @@ pub(super) fn status(args: &BeamArgs, status: &Status) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn look(client: &Client, beam: &Beam, pool: &str) -> Result<Seen, ::prefect::Error> {
+async fn look(client: &Client, beam: &Beam, pool: &str) -> Result<Seen, worker::Error> {
     let workers = match client.work_pool(pool).await? {
         Some(_) => client.workers(pool).await?,
         None => Vec::new(),
@@ -105,5 +112,5 @@ async fn look(client: &Client, beam: &Beam, pool: &str) -> Result<Seen, ::prefec
         };
         settings.push((name, place, value));
     }
-    Ok(Seen { workers, settings })
+    Ok(Seen { workers, settings, owner: worker::owner(client).await? })
 }

@@ -6,7 +6,7 @@ use ::prefect::Client;
 use serde_json::json;
 use worker::Options;
 
-use super::super::beam::Beam;
+use super::super::beam::{Beam, PREFECT_LEDGER};
 use super::super::live::say;
 use super::super::stop_on_signals;
 use super::super::worker::{Args, with_couriers};
@@ -39,15 +39,20 @@ pub(crate) fn work(args: &Args, beam: &Beam, client: Client) -> Result<(), Failu
         beam.registry.iter().count(),
         beam.config.journal().display()
     ));
-    let ledger = beam.config.state.join("prefect.db");
-    let (config, orders) = (beam.config.clone(), client.clone());
+    let ledger = beam.config.state.join(PREFECT_LEDGER);
+    let (config, orders, reports) = (beam.config.clone(), client.clone(), client.clone());
     let kill = engine::faults::KillAt::from_env();
     let worker =
         worker::Worker::new(client, beam.engine.clone(), beam.registry.clone(), &ledger, options, say)?
+            .of(&beam.beamline)
             .configure(move |worker| {
                 let worker = with_couriers(worker, &config).deliver(worker::ORDERS, move |message| {
                     let (client, config) = (orders.clone(), config.clone());
                     async move { worker::deliver_order(&client, &config, &message).await }
+                });
+                let worker = worker.deliver(worker::REPORTS, move |message| {
+                    let client = reports.clone();
+                    async move { worker::deliver_report(&client, &message).await }
                 });
                 match kill {
                     Some(kill) => worker.faults(std::sync::Arc::new(kill)),
