@@ -53,7 +53,7 @@ enum Stripes {
 
 enum StripesWorkspace {
     None,
-    FourierWavelet(FourierWaveletWorkspace),
+    FourierWavelet(Box<FourierWaveletWorkspace>),
     Titarenko(TitarenkoWorkspace),
     Smoothing(SmoothingWorkspace),
 }
@@ -125,7 +125,7 @@ impl Chain {
             spare: Vec::new(),
             stripes: match &self.stripes {
                 Stripes::None => StripesWorkspace::None,
-                Stripes::FourierWavelet(plan) => StripesWorkspace::FourierWavelet(plan.workspace()),
+                Stripes::FourierWavelet(plan) => StripesWorkspace::FourierWavelet(Box::new(plan.workspace())),
                 Stripes::Titarenko(plan) => StripesWorkspace::Titarenko(plan.workspace()),
                 Stripes::Smoothing(plan) => StripesWorkspace::Smoothing(plan.workspace()),
             },
