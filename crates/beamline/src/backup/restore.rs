@@ -22,15 +22,15 @@ pub fn put_back(config: &Config, folder: &Path, now: Timestamp) -> Result<Restor
     let state = &config.state;
     std::fs::create_dir_all(state).map_err(Error::io("make the folder", state))?;
     // Copied beside their places first: what is there stays until all of the backup is there.
-    let fresh = state.join(".restoring");
-    let _ = std::fs::remove_dir_all(&fresh);
-    std::fs::create_dir(&fresh).map_err(Error::io("make the folder", &fresh))?;
+    let made = tempfile::Builder::new().prefix(".restoring").tempdir_in(state);
+    let made = made.map_err(Error::io("make a folder in", state))?;
+    let fresh = made.path();
     for copy in &backup.files {
         let to = fresh.join(&copy.name);
-        let within = to.parent().unwrap_or(&fresh);
+        let within = to.parent().unwrap_or(fresh);
         std::fs::create_dir_all(within).map_err(Error::io("make the folder", within))?;
         std::fs::copy(folder.join(&copy.name), &to).map_err(Error::io("copy", &to))?;
-        if read_back(&fresh, &copy.name)?.blake3 != copy.blake3 {
+        if read_back(fresh, &copy.name)?.blake3 != copy.blake3 {
             let reason = "it was read back with another digest than it was written with".to_owned();
             return Err(Error::Damaged { path: to, reason });
         }
@@ -45,7 +45,6 @@ pub fn put_back(config: &Config, folder: &Path, now: Timestamp) -> Result<Restor
             std::fs::rename(&from, &to).map_err(Error::io("rename into its place", &to))?;
         }
     }
-    let _ = std::fs::remove_dir_all(&fresh);
     sync_folder(state)?;
     Ok(Restored { backup, before })
 }

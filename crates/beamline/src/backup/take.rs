@@ -21,18 +21,15 @@ pub fn take(config: &Config, target: &Path, now: Timestamp) -> Result<(PathBuf, 
     }
     std::fs::create_dir_all(target).map_err(Error::io("make the folder", target))?;
     let name = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let (done, partial) = (target.join(&name), target.join(format!(".{name}.partial")));
-    std::fs::create_dir(&partial).map_err(Error::io("make the folder", &partial))?;
-    let copied = copy_all(config, &partial, now).and_then(|backup| {
-        std::fs::rename(&partial, &done).map_err(Error::io("rename it into its place", &done))?;
-        sync_folder(target)?;
-        Ok((done, backup))
-    });
-    if copied.is_err() {
-        // Ours alone, and of no use to anybody.
-        let _ = std::fs::remove_dir_all(&partial);
-    }
-    copied
+    let done = target.join(&name);
+    // Takes itself away again unless all is there.
+    let partial = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".partial").tempdir_in(target);
+    let partial = partial.map_err(Error::io("make a folder in", target))?;
+    let backup = copy_all(config, partial.path(), now)?;
+    std::fs::rename(partial.path(), &done).map_err(Error::io("rename it into its place", &done))?;
+    let _ = partial.keep();
+    sync_folder(target)?;
+    Ok((done, backup))
 }
 
 fn copy_all(config: &Config, partial: &Path, now: Timestamp) -> Result<Backup> {
@@ -96,7 +93,7 @@ pub fn thin_out(config: &Config, target: &Path, keep: usize) -> Result<Vec<PathB
         .filter_map(|path| list(&path).ok().map(|backup| (backup.taken, path, backup)))
         .filter(|(_, _, backup)| backup.beamline == config.beamline.id)
         .collect();
-    all.sort_by(|a, b| b.0.cmp(&a.0));
+    all.sort_by_key(|(taken, ..)| std::cmp::Reverse(*taken));
     let mut gone = Vec::new();
     for (_, folder, backup) in all.into_iter().skip(keep.max(1)) {
         // The list first: half of a backup is none.
