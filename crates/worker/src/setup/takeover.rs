@@ -213,7 +213,7 @@ mod tests {
             deployment: json!({ "id": uuid::Uuid::nil(), "work_pool_name": "old" }),
         };
         write(&file, std::slice::from_ref(&one)).unwrap();
-        assert_eq!(saved(&file).unwrap(), [one.clone()]);
+        assert_eq!(saved(&file).unwrap(), std::slice::from_ref(&one));
         assert_eq!(one.pool(), "old");
         std::fs::write(&file, "{").unwrap();
         let told = saved(&file).unwrap_err();
