@@ -206,7 +206,8 @@ fn a_process_that_is_killed_is_taken_up_where_it_was() {
         return;
     }
     // In the middle of the transfer, and in the middle of the job.
-    let moments: [(fn(&World) -> bool, Fault); 2] = [
+    type Moment = fn(&World) -> bool;
+    let moments: [(Moment, Fault); 2] = [
         (
             |world| !world.posts().is_empty(),
             Fault::new(Kind::SlowTransfer { bytes_per_second: 40_000 }).at(1, 0),

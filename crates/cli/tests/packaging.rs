@@ -1,5 +1,6 @@
 //! The files of packaging/: systemd units and the container file, judged by systemd where it is here, and by the binary
 //! that they start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "tests say what they skipped")]
 
 mod common;

@@ -73,7 +73,7 @@ fn fill(beam: &Beam) -> String {
             {
                 let from = at + position as i64 * 30_000_000;
                 let to = from + 30_000_000;
-                let output = (*what == "local").then_some(moved).unwrap_or("{}");
+                let output = if *what == "local" { moved } else { "{}" };
                 step.execute((&id, name, what, position as i64, to, output, from)).unwrap();
                 history.execute((&id, Some(name), "RUNNING", from)).unwrap();
                 history.execute((&id, Some(name), "COMPLETED", to)).unwrap();
