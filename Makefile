@@ -61,6 +61,10 @@ bench-full: build ## The same for the record job, 980 rows or as many as half th
 bench-viewer: build browser ## Measure the viewer on 2560 x 2560 x 256 voxels: first slice, moving, 20 viewers, memory
 	@tools/bench_viewer.sh
 
+.PHONY: bench-prefect
+bench-prefect: tools prefect ## What a run on Prefect costs besides its work, beside Prefect's own worker (minutes)
+	@$(PYTHON) tools/prefect_overhead.py
+
 .PHONY: instructions
 instructions: build ## Count instructions of small jobs, against those recorded (needs valgrind)
 	@$(CARGO) build --release --locked --package beamrail-tomo --examples
