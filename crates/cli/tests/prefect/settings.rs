@@ -108,7 +108,7 @@ fn deletions_are_runs_in_prefect_that_can_be_cancelled() {
         names
     };
     let begun = std::time::Instant::now();
-    while scheduled().len() < 6 && begun.elapsed().as_secs() < 20 {
+    while scheduled().len() < 10 && begun.elapsed().as_secs() < 20 {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
     let runs = scheduled();
