@@ -241,7 +241,7 @@ const WRONG: &[(&str, &str)] = &[
     ("[facilities.f]\nkind = \"iri\"\nsite = \"als\"\napi = \"https://u:hunter2@x.org/\"", "password"),
     (
         "[sites.b]\nkind = \"local\"\nroot = \"${HOME}/x\"\nraw = \"raw\"",
-        "is replaced in endpoint, collection, function only",
+        "is replaced in endpoint, collection, function, flow only",
     ),
     ("[watch]\nfolders = [\"${HOME}\"]", "cannot be used"),
     // No TOML.

@@ -75,7 +75,7 @@ impl Fault {
     }
 }
 
-/// The fault goes along with the answer; [`faces`](crate::guard::faces) gives it its looks.
+/// The fault goes along with the answer; `guard::faces` gives it its looks.
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
