@@ -188,12 +188,15 @@ fn changes(before: &Value, now: &Value, new: bool) -> Map<String, Value> {
 /// Fields of the server's own.
 const VOLATILE: [&str; 6] = ["updated", "last_polled", "status", "updated_by", "created_by", "work_queue_id"];
 
+/// Names of the fields that are not what they were, in alphabetical order.
 fn differences(before: &Value, now: &Value) -> Vec<String> {
     let fields = before.as_object().into_iter().flatten();
-    fields
+    let mut names: Vec<String> = fields
         .filter(|(field, was)| !VOLATILE.contains(&field.as_str()) && now.get(field) != Some(was))
         .map(|(field, _)| field.clone())
-        .collect()
+        .collect();
+    names.sort();
+    names
 }
 
 #[cfg(test)]
