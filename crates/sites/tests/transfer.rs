@@ -226,6 +226,20 @@ async fn stopping_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(bench.path("nersc", "")).unwrap().count(), 0);
 }
 
+/// A process killed between a folder's renaming and the end of its notes left them for good.
+#[tokio::test]
+async fn notes_of_a_copy_that_was_killed_when_all_was_there_go_with_the_next_attempt() {
+    let bench = Bench::new();
+    let list = bench.write("als", Kind::Zarr, &zarr_files());
+    bench.send(Kind::Zarr, &list, "als", "nersc", "k", &Watch::default()).await.unwrap();
+    let key = &blake3::hash(b"k").to_hex()[..12];
+    let notes = format!("{}/.rec{}.zarr.{key}.done.part", Bench::base(Kind::Zarr), scan().stem());
+    std::fs::write(bench.path("nersc", &notes), "{}\n").unwrap();
+    let again = bench.send(Kind::Zarr, &list, "als", "nersc", "k", &Watch::default()).await.unwrap();
+    assert_eq!((again.copied, again.reused), (0, list.bytes()));
+    assert_eq!(tree(&bench.path("nersc", "")), tree(&bench.path("als", "")));
+}
+
 #[tokio::test]
 async fn a_permit_serves_its_own_transfer_only() {
     let bench = Bench::new();

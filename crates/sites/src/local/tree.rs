@@ -87,7 +87,9 @@ impl Copier<'_> {
     ) -> Result<Vec<FileEntry>> {
         let place = to.join(top);
         if self.target.stat(&place)?.is_some() {
-            return self.compare_folder(from, top, files, to);
+            let same = self.compare_folder(from, top, files, to)?;
+            self.forget_notes(to, top);
+            return Ok(same);
         }
         let site = self.build_site(to, top)?;
         let result = self.fill_folder(from, top, &files, &site);
@@ -115,10 +117,20 @@ impl Copier<'_> {
         }
     }
 
+    /// Removes the notes of an attempt that was killed after the folder had its name and before they went.
+    fn forget_notes(&self, base: &RelPath, top: &RelPath) {
+        if let Ok(dir) = self.target.folder(base) {
+            let _ = fs::unlinkat(&dir, self.notes_name(top).as_str(), AtFlags::empty());
+        }
+    }
+
+    fn notes_name(&self, top: &RelPath) -> String {
+        part_name(top.as_str(), &format!("{}.done", self.key))
+    }
+
     /// Makes and locks the folder to build in.
     fn build_site(&self, base: &RelPath, top: &RelPath) -> Result<Site> {
-        let (part, notes) =
-            (part_name(top.as_str(), self.key), part_name(top.as_str(), &format!("{}.done", self.key)));
+        let (part, notes) = (part_name(top.as_str(), self.key), self.notes_name(top));
         let folder = base.join(&RelPath::new(part.as_str())?);
         self.target.make_folder(&folder)?;
         let lock = self.target.folder(&folder)?;
