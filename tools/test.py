@@ -3,7 +3,8 @@
 Four stages, each run even if one before failed: the Rust tests (with cargo-nextest where it is
 installed), the examples in the documentation, the judges of tests/judges/run.sh, and the pages in a real
 browser by tests/browser/run.sh. Output is kept under target/test-logs. A test that prints a line starting with "skipped:" passed without doing its
-work (data absent, or too slow without BEAMRAIL_LONG=1); it is counted as skipped, and listed.
+work (data absent, or too slow without BEAMRAIL_LONG=1); it is counted as skipped, and listed. A Rust test that
+failed and passed when it was run again (.config/nextest.toml) counts as passed, and is listed as flaky: mend it.
 
 The protocol of the two scripts: one line "passed: WHAT", "failed: WHAT" or "skipped: WHAT" for
 each check, and an exit status that is not 0 if one failed.
@@ -35,6 +36,7 @@ class Stage:
     passed: int = 0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    flaky: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -81,6 +83,8 @@ def nextest() -> Stage:
         if case.find("failure") is not None or case.find("error") is not None:
             stage.failed.append(f"{case.get('classname')} {case.get('name')}")
             continue
+        if case.find("flakyFailure") is not None or case.find("flakyError") is not None:
+            stage.flaky.append(f"{case.get('classname')} {case.get('name')}")
         told = "\n".join(part.text or "" for part in case if part.tag in ("system-out", "system-err"))
         reason = re.search(r"^\s*skipped:\s*(.*)$", told, re.M)
         if reason:
@@ -131,13 +135,15 @@ def main() -> None:
         for reason in stage.skipped:
             print(f"skipped: {reason}")
     for stage in stages:
+        for name in stage.flaky:
+            print(f"flaky: {name} (failed once, passed when run again)")
         for name in stage.failed:
             print(f"failed: {name}")
     for stage in stages:
         log = os.path.relpath(LOGS / f"{stage.name}.log", ROOT)
         print(
             f"{stage.name}: {stage.passed} passed, {len(stage.failed)} failed, "
-            f"{len(stage.skipped)} skipped in {stage.seconds:.0f} s ({log})"
+            f"{len(stage.skipped)} skipped, {len(stage.flaky)} flaky in {stage.seconds:.0f} s ({log})"
         )
     failed = sum(len(stage.failed) for stage in stages)
     passed = sum(stage.passed for stage in stages)

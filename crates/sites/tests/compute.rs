@@ -12,13 +12,14 @@ use sites::{Compute, JobHandle, JobSpec, JobState, LocalCompute};
 /// The environment variable by which a test starts itself as the process that is killed.
 const CHILD: &str = "BEAMRAIL_TEST_STARTER";
 
-/// What each script begins with: take the folder, count the starts, write the lock.
+/// What each script begins with: take the folder, write the lock and the progress, count the starts. The count comes
+/// last: who sees it finds the others.
 const PREFACE: &str = r#"#!/bin/sh
 while [ "$1" != --job-dir ]; do shift; done
 dir=$2
-echo started >> "$dir/starts"
 echo "{\"pid\": $$}" > "$dir/lock"
 echo '{"event": "stage", "message": "reading"}' >> "$dir/progress.jsonl"
+echo started >> "$dir/starts"
 status() { echo "{\"exit_code\": $1, \"error\": null, \"retry_helps\": false, \"manifest\": $2, \"finished\": \"now\"}" > "$dir/status.tmp"; mv "$dir/status.tmp" "$dir/status.json"; exit $1; }
 "#;
 
@@ -169,7 +170,7 @@ async fn a_job_is_asked_first_and_ended_with_all_its_processes_if_it_does_not_li
     assert!(matches!(state, JobState::Finished(status) if status.exit_code == 130));
 
     let deaf = Job::new(
-        "trap '' TERM; sleep 600 & echo \"{\\\"pid\\\": $!}\" > $dir/child; while :; do sleep 1; done",
+        "trap '' TERM; sleep 600 & echo \"{\\\"pid\\\": $!}\" > $dir/new; mv $dir/new $dir/child; while :; do sleep 1; done",
     );
     let handle = deaf.compute.start(&deaf.spec(1)).await.unwrap();
     deaf.begun().await;
