@@ -104,6 +104,30 @@ pub fn disc_sinogram(discs: &[Disc], columns: usize, center: f64, angles: &[f64]
     sinogram.into_iter().map(|v| v as f32).collect()
 }
 
+/// Line integrals of discs as a real detector sees them: averaged over the width of each pixel, exactly.
+pub fn pixel_disc_sinogram(discs: &[Disc], columns: usize, center: f64, angles: &[f64]) -> Vec<f32> {
+    let mut sinogram = vec![0.0f64; columns * angles.len()];
+    for (row, angle) in sinogram.chunks_exact_mut(columns).zip(angles) {
+        let (sin, cos) = angle.sin_cos();
+        for disc in discs {
+            // The disc's area on one side of a line at distance s from its middle, but for a constant.
+            let area = |s: f64| {
+                let s = s.clamp(-disc.radius, disc.radius);
+                s * (disc.radius * disc.radius - s * s).sqrt()
+                    + disc.radius * disc.radius * (s / disc.radius).asin()
+            };
+            let middle = center + disc.x * cos + disc.y * sin;
+            let first = (middle - disc.radius - 0.5).floor().max(0.0) as usize;
+            let last = (middle + disc.radius + 1.5).ceil().max(0.0) as usize;
+            for (column, value) in row.iter_mut().enumerate().take(last).skip(first) {
+                let s = column as f64 - middle;
+                *value += disc.value * (area(s + 0.5) - area(s - 0.5));
+            }
+        }
+    }
+    sinogram.into_iter().map(|v| v as f32).collect()
+}
+
 /// Line integrals of discs as an ideal detector samples them: band-limited to its Nyquist frequency before sampling.
 ///
 /// A disc's edge has detail finer than any pixel. Sampled as it is, that detail folds back and changes the disc's apparent
@@ -154,6 +178,30 @@ pub fn disc_pixels(image: &[f32], n: usize, x: f64, y: f64, radius: f64) -> Vec<
         }
     }
     pixels
+}
+
+/// Mean of an n × n image (TomoPy's frame) over a circle: each pixel counts by the part of its area inside.
+pub fn circle_mean(image: &[f32], n: usize, x: f64, y: f64, radius: f64) -> f64 {
+    const FINER: i32 = 16;
+    let axis = n.div_ceil(2) as f64;
+    let parts: Vec<f64> = (0..FINER).map(|i| (f64::from(i) + 0.5) / f64::from(FINER) - 0.5).collect();
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let (first, last) = ((axis + x - radius - 1.0) as usize, (axis + x + radius + 2.0) as usize);
+    for row in 0..n {
+        let dy = n as f64 - 1.0 - row as f64 - axis - y;
+        if dy.abs() > radius + 1.0 {
+            continue;
+        }
+        for column in first..last.min(n) {
+            let dx = column as f64 - axis - x;
+            let inside =
+                |u: &&f64| parts.iter().filter(|v| (dx + **u).hypot(dy + **v) <= radius).count() as f64;
+            let part: f64 = parts.iter().map(|u| inside(&u)).sum();
+            sum += part * f64::from(image[row * n + column]);
+            weight += part;
+        }
+    }
+    sum / weight
 }
 
 /// A unit disc of some radius, band-limited to 1/2 cycle per pixel: 2πR ∫ J1(2πRν) J0(2πrν) dν, tabulated over r.
