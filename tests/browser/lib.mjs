@@ -54,8 +54,16 @@ export async function browser() {
   return chromium.launch({ executablePath, args });
 }
 
-/** A page that notes requests to elsewhere, errors of scripts and violations of the content policy. */
+/** A page at an address of the viewer, when it is ready. */
 export async function open(context, url) {
+  const { page, notes } = await blank(context);
+  await page.goto(url);
+  await page.waitForFunction(() => window.__viewer?.ready || window.__viewer?.error, null, { timeout: 30000 });
+  return { page, notes };
+}
+
+/** A page that notes requests to elsewhere, errors of scripts and violations of the content policy. */
+export async function blank(context) {
   const page = await context.newPage();
   const notes = { elsewhere: [], errors: [] };
   page.on("request", (request) => {
@@ -70,8 +78,6 @@ export async function open(context, url) {
     // While the page is worked on: its new build without a new binary.
     await page.route("**/view/assets/*", (route) => route.fulfill({ path: path.join(process.env.BEAMRAIL_UI_DIST, path.basename(new URL(route.request().url()).pathname)) }));
   }
-  await page.goto(url);
-  await page.waitForFunction(() => window.__viewer?.ready || window.__viewer?.error, null, { timeout: 30000 });
   return { page, notes };
 }
 

@@ -1,7 +1,7 @@
 // The viewer: holds the view, draws when something changed, and keeps the address in step.
 
 import { type Axis, type Vec3, type VolumeInfo, ServerError, info as describe, list, share, whenReachable } from "./api";
-import { isSoftware } from "./gl";
+import { Device } from "./gl";
 import { Help } from "./help";
 import { type Stage, listen } from "./input";
 import { Marcher } from "./march";
@@ -11,7 +11,7 @@ import { Panel } from "./panel";
 import { Source, type Pane, arrange } from "./panes";
 import { compose, save } from "./shot";
 import { Status } from "./status";
-import { SlicePainter } from "./slices";
+import { SlicePainter, look } from "./slices";
 import type { Tile } from "./tiles";
 import { type Mark, type Tool, type View, WHOLE, extent, fit, fit3, fromFragment, initial, plane, toFragment } from "./view";
 
@@ -28,9 +28,9 @@ export class App implements Stage {
   private readonly panel: Panel;
   private readonly keys = new Help();
   private readonly painter: SlicePainter;
-  private readonly budget: number;
   private readonly stageBox = document.createElement("main");
   private readonly canvas = document.createElement("canvas");
+  private readonly device = new Device(this.canvas);
   private readonly overlay = document.createElement("canvas");
   private readonly status = new Status((index) => {
     const pane = this.sliding();
@@ -47,17 +47,10 @@ export class App implements Stage {
   private over: { pane: Pane; x: number; y: number } | null = null;
   private last: Pane | null = null;
   private player = 0;
+  private offered = false;
 
   constructor(first: VolumeInfo) {
-    const gl = this.canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
-    if (!gl) throw new Error("this browser has no WebGL 2; try a current Firefox, Chrome or Safari with graphics switched on");
-    const software = isSoftware(gl);
-    // Graphics cards draw 64 million voxels with ease, a processor 6 million.
-    this.budget = software ? 6 << 20 : 64 << 20;
-    this.gl = gl;
-    this.painter = new SlicePainter(gl);
-    this.software = software;
-    this.sources = [new Source(gl, first, this.budget, () => this.redraw())];
+    this.sources = [new Source(this.device, first, () => this.redraw())];
     this.panel = new Panel({
       change: (change) => this.change(change, true),
       tool: (tool) => this.setTool(tool),
@@ -74,7 +67,13 @@ export class App implements Stage {
       help: () => this.help(),
     });
     this.build();
-    this.view = fromFragment(location.hash, initial(first, this.stageBox.clientWidth, this.stageBox.clientHeight));
+    const { clientWidth: w, clientHeight: h } = this.stageBox;
+    this.view = fromFragment(location.hash, initial(first, w, h));
+    // The first tiles are fetched while the graphics get ready.
+    for (const { axis, area, source } of arrange(this.sources, this.view.layout, w, h)) {
+      if (axis !== null) look(source.tiles, axis, area, this.view, window.devicePixelRatio || 1, new Set());
+    }
+    this.painter = new SlicePainter(this.device.gl);
     listen(this.canvas, this);
     new ResizeObserver(() => this.resize()).observe(this.stageBox);
     window.addEventListener("hashchange", () => {
@@ -93,18 +92,15 @@ export class App implements Stage {
       if (!reached) window.setTimeout(() => this.redraw(), GROWTH);
     });
     if (this.view.with !== null) void this.compare(this.view.with);
-    void this.offer();
     window.setInterval(() => void this.watch(), GROWTH);
     this.resize();
   }
 
-  private readonly gl: WebGL2RenderingContext;
-  private readonly software: boolean;
   private made: Marcher | null = null;
 
   /** What draws volumes: made when first needed, as its shader takes a while to compile. */
   get marcher(): Marcher {
-    this.made ??= new Marcher(this.gl, this.software);
+    this.made ??= new Marcher(this.device.gl, this.device.software);
     return this.made;
   }
 
@@ -134,7 +130,10 @@ export class App implements Stage {
     this.banner.textContent = text;
   }
 
+  /** Fetches the list of volumes, once: when there is something to see. */
   private async offer(): Promise<void> {
+    if (this.offered || this.panes.some((p) => p.drawn.ready < p.drawn.tiles)) return;
+    this.offered = true;
     try {
       this.panel.offer(await list(), this.main.id);
     } catch (reason) {
@@ -183,7 +182,7 @@ export class App implements Stage {
   }
 
   private draw(): void {
-    const gl = this.gl;
+    const gl = this.device.gl;
     if (gl.isContextLost()) return;
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth: w, clientHeight: h } = this.stageBox;
@@ -219,6 +218,7 @@ export class App implements Stage {
     this.status.slide(this.sliding(), this.view);
     this.status.point(this.over, this.main, this.view);
     this.frames += 1;
+    void this.offer();
     if (moving) {
       // Once more, finely, when the hand rests.
       window.clearTimeout(this.settle);
@@ -436,7 +436,7 @@ export class App implements Stage {
     if (id !== null) {
       try {
         const other = await describe(id);
-        if (this.view.with === id) this.sources.push(new Source(this.gl, other, this.budget, () => this.redraw()));
+        if (this.view.with === id) this.sources.push(new Source(this.device, other, () => this.redraw()));
       } catch (reason) {
         this.view.with = null;
         this.panel.say(`${id} cannot be shown: ${reason instanceof Error ? reason.message : String(reason)}`);
@@ -460,8 +460,9 @@ export class App implements Stage {
   greyAt(x: number, y: number): number[] {
     const ratio = window.devicePixelRatio || 1;
     const pixel = new Uint8Array(4);
-    this.gl.bindFramebuffer(this.gl.FRAMEBUFFER, null);
-    this.gl.readPixels(Math.floor(x * ratio), this.canvas.height - 1 - Math.floor(y * ratio), 1, 1, this.gl.RGBA, this.gl.UNSIGNED_BYTE, pixel);
+    const { gl } = this.device;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.readPixels(Math.floor(x * ratio), this.canvas.height - 1 - Math.floor(y * ratio), 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
     return [...pixel];
   }
 

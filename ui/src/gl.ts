@@ -1,5 +1,37 @@
 // The few things that every WebGL program needs.
 
+/**
+ * The graphics of the page. Their context takes a while to come, so it is made when first needed: what has to
+ * be fetched is on its way by then.
+ */
+export class Device {
+  private made: WebGL2RenderingContext | null = null;
+  private slow = false;
+
+  constructor(readonly canvas: HTMLCanvasElement) {}
+
+  /** The context. Throws where there is none. */
+  get gl(): WebGL2RenderingContext {
+    if (!this.made) {
+      const gl = this.canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
+      if (!gl) throw new Error("this browser has no WebGL 2; try a current Firefox, Chrome or Safari with graphics switched on");
+      this.slow = isSoftware(gl);
+      this.made = gl;
+    }
+    return this.made;
+  }
+
+  /** Whether the graphics are computed by the processor, which wants smaller pictures. */
+  get software(): boolean {
+    return this.gl && this.slow;
+  }
+
+  /** Voxels that are drawn with ease: 64 million by a graphics card, 6 million by a processor. */
+  get budget(): number {
+    return this.software ? 6 << 20 : 64 << 20;
+  }
+}
+
 /** Compiles a program; the log is the error's text. */
 export function program(gl: WebGL2RenderingContext, vertex: string, fragment: string): WebGLProgram {
   const made = gl.createProgram();
@@ -41,8 +73,7 @@ void main() {
   gl_Position = vec4(mix(uRect.xy, uRect.zw, vAt), 0.0, 1.0);
 }`;
 
-/** Whether the graphics are computed by the processor, which wants smaller pictures. */
-export function isSoftware(gl: WebGL2RenderingContext): boolean {
+function isSoftware(gl: WebGL2RenderingContext): boolean {
   const extension = gl.getExtension("WEBGL_debug_renderer_info");
   const name: unknown = gl.getParameter(extension ? extension.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
   return /swiftshader|llvmpipe|software/i.test(String(name));

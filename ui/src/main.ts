@@ -31,11 +31,17 @@ function message(title: string, text: string): void {
   probe.error = text;
 }
 
+/** The volume's description as it came with the page: a way to the server and back less. */
+function described(): VolumeInfo | null {
+  const text = document.getElementById("volume")?.textContent;
+  return text ? (JSON.parse(text) as VolumeInfo) : null;
+}
+
 async function start(): Promise<void> {
   const id = decodeURIComponent(location.pathname.replace(/\/+$/, "").split("/").pop() ?? "");
   for (;;) {
     try {
-      probe.volume = await info(id);
+      probe.volume = described() ?? (await info(id));
       break;
     } catch (reason) {
       const gone = !(reason instanceof ServerError) || reason.status === 503;

@@ -2,6 +2,7 @@
 
 import type { Axis, Vec3, VolumeInfo } from "./api";
 import { BrickStore } from "./bricks";
+import type { Device } from "./gl";
 import type { Area, Drawn } from "./slices";
 import { TileStore } from "./tiles";
 import { type Kind, type View, axisOf, plane } from "./view";
@@ -9,22 +10,27 @@ import { type Kind, type View, axisOf, plane } from "./view";
 /** A volume that is being looked at. */
 export class Source {
   readonly tiles: TileStore;
-  readonly bricks: BrickStore;
+  private made: BrickStore | null = null;
 
-  constructor(gl: WebGL2RenderingContext, public info: VolumeInfo, budget: number, changed: () => void) {
-    this.tiles = new TileStore(gl, info, changed);
-    this.bricks = new BrickStore(gl, info, budget, changed);
+  constructor(private readonly device: Device, public info: VolumeInfo, private readonly changed: () => void) {
+    this.tiles = new TileStore(info, changed);
+  }
+
+  /** For 3-D; made when first asked for, as it needs the graphics. */
+  get bricks(): BrickStore {
+    this.made ??= new BrickStore(this.device.gl, this.info, this.device.budget, this.changed);
+    return this.made;
   }
 
   update(info: VolumeInfo): void {
     this.info = info;
     this.tiles.update(info);
-    this.bricks.info = info;
+    if (this.made) this.made.info = info;
   }
 
   dispose(): void {
     this.tiles.dispose();
-    this.bricks.dispose();
+    this.made?.dispose();
   }
 }
 

@@ -42,6 +42,46 @@ export interface Drawn {
   ready: number;
 }
 
+/** What a picture of a slice needs. */
+interface Sight {
+  level: number;
+  index: number | null;
+  tiles: Tile[];
+  /** What stands in for tiles that are not there yet, from coarse to fine. */
+  layers: Tile[][];
+}
+
+/** Asks for the tiles of the slice through `view.at` that are in sight, and tells which are there. */
+export function look(store: TileStore, axis: Axis, area: Area, view: View, ratio: number, wanted: Set<Tile>): Sight {
+  const { u, v } = plane(axis);
+  const half = { u: (area.w / 2) * view.zoom, v: (area.h / 2) * view.zoom };
+  const sight = {
+    u0: view.mid[u] - half.u, u1: view.mid[u] + half.u,
+    v0: view.mid[v] - half.v, v1: view.mid[v] + half.v,
+  };
+  const level = store.levelFor(axis, view.zoom / ratio);
+  const index = store.indexAt(axis, level, view.at[axis]);
+  if (index === null) return { level, index, tiles: [], layers: [] };
+  const want = (tiles: Tile[]): void => {
+    tiles.forEach((t) => wanted.add(t));
+    store.want(tiles);
+  };
+  const tiles = store.cover(axis, level, index, sight);
+  const layers: Tile[][] = [];
+  if (tiles.some((t) => t.state !== "ready")) {
+    // The coarsest level stands in, and the levels between where they are there already.
+    for (let k = store.info.levels.length - 1; k > level; k--) {
+      const other = store.indexAt(axis, k, view.at[axis]);
+      if (other === null) continue;
+      const cover = store.cover(axis, k, other, sight);
+      if (k === store.info.levels.length - 1) want(cover);
+      layers.push(cover.filter((t) => t.state === "ready"));
+    }
+  }
+  want(tiles);
+  return { level, index, tiles, layers };
+}
+
 export class SlicePainter {
   private readonly of: WebGLProgram;
   private readonly at;
@@ -54,28 +94,8 @@ export class SlicePainter {
   /** Draws the slice through `view.at`; adds what it needs to `wanted`. */
   draw(store: TileStore, axis: Axis, area: Area, view: View, ratio: number, wanted: Set<Tile>): Drawn {
     const { u, v } = plane(axis);
-    const half = { u: (area.w / 2) * view.zoom, v: (area.h / 2) * view.zoom };
-    const sight = {
-      u0: view.mid[u] - half.u, u1: view.mid[u] + half.u,
-      v0: view.mid[v] - half.v, v1: view.mid[v] + half.v,
-    };
-    const level = store.levelFor(axis, view.zoom / ratio);
-    const index = store.indexAt(axis, level, view.at[axis]);
-    if (index === null) return { level, index, tiles: 0, ready: 0 };
-    const tiles = store.cover(axis, level, index, sight);
+    const { level, index, tiles, layers } = look(store, axis, area, view, ratio, wanted);
     const ready = tiles.filter((t) => t.state === "ready");
-    const layers: Tile[][] = [];
-    if (ready.length < tiles.length) {
-      // The coarsest level stands in, and the levels between where they are there already.
-      for (let k = store.info.levels.length - 1; k > level; k--) {
-        const other = store.indexAt(axis, k, view.at[axis]);
-        if (other === null) continue;
-        const cover = store.cover(axis, k, other, sight);
-        if (k === store.info.levels.length - 1) this.want(store, cover, wanted);
-        layers.push(cover.filter((t) => t.state === "ready"));
-      }
-    }
-    this.want(store, tiles, wanted);
     layers.push(ready);
     const gl = this.gl;
     gl.useProgram(this.of);
@@ -87,14 +107,9 @@ export class SlicePainter {
     return { level, index, tiles: tiles.length, ready: ready.length };
   }
 
-  private want(store: TileStore, tiles: Tile[], wanted: Set<Tile>): void {
-    tiles.forEach((t) => wanted.add(t));
-    store.want(tiles);
-  }
-
   private tile(store: TileStore, tile: Tile, area: Area, view: View, u: Axis, v: Axis): void {
     const level = store.info.levels[tile.level];
-    const texture = store.texture(tile);
+    const texture = store.texture(this.gl, tile);
     if (!level || !texture) return;
     const gl = this.gl;
     const edge = (a: Axis, n: number): number => level.translation[a] + (n - 0.5) * level.scale[a];

@@ -33,12 +33,13 @@ export class TileStore {
   private readonly tiles = new Map<string, Tile>();
   private clock = 0;
   private bytes = 0;
+  /** Known once something was drawn. */
+  private gl: WebGL2RenderingContext | null = null;
   /** Milliseconds from asking for a tile to having it, the last ones. */
   readonly times: number[] = [];
   fetched = 0;
 
   constructor(
-    private readonly gl: WebGL2RenderingContext,
     public info: VolumeInfo,
     private readonly changed: () => void,
   ) {}
@@ -146,9 +147,9 @@ export class TileStore {
   }
 
   /** The texture of a tile, made when first drawn. */
-  texture(tile: Tile): WebGLTexture | null {
+  texture(gl: WebGL2RenderingContext, tile: Tile): WebGLTexture | null {
+    this.gl = gl;
     if (!tile.texture && tile.values) {
-      const gl = this.gl;
       tile.texture = gl.createTexture();
       gl.bindTexture(gl.TEXTURE_2D, tile.texture);
       gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -164,7 +165,7 @@ export class TileStore {
 
   private drop(key: string, tile: Tile): void {
     this.bytes -= tile.values?.byteLength ?? 0;
-    if (tile.texture) this.gl.deleteTexture(tile.texture);
+    if (tile.texture) this.gl?.deleteTexture(tile.texture);
     this.tiles.delete(key);
   }
 

@@ -49,11 +49,16 @@ pub(crate) async fn info(
     Shared(viewer): Shared<Arc<Inner>>,
     Path(id): Path<String>,
 ) -> Result<Json<VolumeInfo>> {
+    described(&viewer, id).await.map(Json)
+}
+
+/// The volume `id`, described.
+pub(crate) async fn described(viewer: &Arc<Inner>, id: String) -> Result<VolumeInfo> {
     let opened = viewer.open(&id).await?;
     let cache = viewer.cache.clone();
     let job = move |stop: &_| describe(&id, &Reading { opened: &opened, cache: &cache, stop });
     let (info, _) = viewer.pool.run(32 << 20, job).await?;
-    Ok(Json(info))
+    Ok(info)
 }
 
 /// An axis of the volume.

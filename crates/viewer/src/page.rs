@@ -1,10 +1,18 @@
 //! The page: one document for every volume, with its script and style beside it. The script reads the
 //! volume's id from the address.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use axum::Extension;
-use axum::extract::Path;
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+
+use crate::api;
+use crate::viewer::Inner;
 
 /// What the page sends back with everything it changes, in the header `x-csrf-token`.
 ///
@@ -30,10 +38,24 @@ fn attribute(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
-/// The page of any volume; whether there is one the script finds out, and says so.
-pub(crate) async fn page(token: Option<Extension<CsrfToken>>) -> Response {
+/// The page of any volume. Its head is sent at once, so that script and style are fetched while the volume is
+/// opened; the volume's description follows in it. Where there is none, the script asks for it and says why.
+pub(crate) async fn page(
+    Shared(viewer): Shared<Arc<Inner>>,
+    Path(id): Path<String>,
+    token: Option<Extension<CsrfToken>>,
+) -> Response {
     let token = token.map_or(String::new(), |Extension(CsrfToken(token))| attribute(&token));
-    let body = PAGE.replacen("{{csrf}}", &token, 1);
+    let (head, tail) = PAGE.split_once("{{volume}}").unwrap_or((PAGE, ""));
+    let head = head.replacen("{{csrf}}", &token, 1);
+    let described = async move {
+        let volume = api::described(&viewer, id).await.ok();
+        let volume = volume.and_then(|volume| serde_json::to_string(&volume).ok());
+        // Within a script element nothing but `<` can end it, or begin a comment.
+        volume.unwrap_or_default().replace('<', "\\u003c") + tail
+    };
+    let parts = stream::once(async { head }).chain(stream::once(described));
+    let body = Body::from_stream(parts.map(Ok::<_, Infallible>));
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),

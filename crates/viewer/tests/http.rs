@@ -450,6 +450,20 @@ async fn the_page_is_whole_and_has_nothing_inline() {
             && !html.contains("http:")
             && !html.contains("https:")
     );
+    // The volume's description comes with the page, whatever its name is.
+    let name = "a<!--<script>";
+    write(dir.path(), name, &spec([4, 3, 2]), OmeVersion::V04, 1, true);
+    let service = Service::new(&[dir.path().to_owned()]);
+    for id in ["a", "a%3C%21--%3Cscript%3E"] {
+        let html = String::from_utf8(bytes(service.get(&format!("/view/{id}")).await).await).unwrap();
+        let (_, rest) = html.split_once("id=\"volume\">").unwrap();
+        let (text, _) = rest.split_once("</script>").unwrap();
+        assert!(!text.contains('<'), "{text}");
+        let told: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(told, service.json(&format!("/api/volumes/{id}")).await);
+    }
+    let html = String::from_utf8(bytes(service.get("/view/none").await).await).unwrap();
+    assert!(html.contains("id=\"volume\"></script>"), "the script asks, and says why");
     assert_eq!(service.get("/view/assets/..%2Fpage.html").await.status(), StatusCode::NOT_FOUND);
     let (_, described) = service.0.router().split_for_parts();
     let described = serde_json::to_value(described).unwrap();
