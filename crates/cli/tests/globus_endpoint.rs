@@ -8,72 +8,23 @@
 )]
 
 mod common;
-#[path = "../../standin/tests/common/endpoint.rs"]
+#[path = "../../../tests/globus/endpoint.rs"]
 mod endpoint;
 #[path = "common/globus.rs"]
 mod globus;
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-
-use endpoint::{broker, script, told};
+use endpoint::{Services, Workers};
 use globus::{CLIENT, SECRET, World};
-use standin::globus::Compute;
 
-/// The endpoint asks there, whatever it is told: its code has the port of a local web service in it.
-const PORT: u16 = 5000;
-const ENDPOINT: &str = "55555555-5555-4555-8555-555555555555";
-
-const LOCAL: &str = "  provider: {type: LocalProvider, init_blocks: 1, min_blocks: 0, max_blocks: 1}\n";
-
-/// As on Polaris, but for the launcher: there is no MPI here.
-const PBS: &str = "  provider:
-    type: PBSProProvider
-    account: IRIBeta
-    queue: debug
-    scheduler_options: '#PBS -l filesystems=home:eagle'
-    launcher: {type: SimpleLauncher}
-    walltime: '00:05:00'
-    init_blocks: 1
-    min_blocks: 0
-    max_blocks: 1
-";
-
-/// Something that `make judges` has installed; says so if it is not there.
-fn tool(path: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let found = root.join(".tools").join(path);
-    if !found.exists() {
-        println!("skipped: .tools/{path} is not installed; run make judges");
-    }
-    found.exists().then_some(found)
-}
-
-/// The flow of the beamline; `provider` says how the endpoint gets its workers, `path` what comes first on its PATH.
-fn whole_path(provider: &str, path: &dyn Fn(&Path) -> String, after: &dyn Fn(&Path)) {
-    let Some(python) = tool("globus-sdk/bin/python") else { return };
-    // One at a time, whoever runs them: there is one such port.
-    let lock = std::fs::File::create(std::env::temp_dir().join("beamrail-test-port-5000.lock")).unwrap();
-    lock.lock().unwrap();
-    if TcpListener::bind(("127.0.0.1", PORT)).is_err() {
-        println!("skipped: port {PORT}, which the endpoint has built in, is taken");
-        return;
-    }
-    let services = tempfile::tempdir().unwrap();
-    let Some((_broker, amqp)) = broker(services.path()) else { return };
-    let world = World::with(
-        |config| {
-            let compute = Compute::Amqp { url: amqp, python };
-            config.listen(([127, 0, 0, 1], PORT).into()).endpoint(ENDPOINT).compute(compute)
-        },
-        "",
-    );
+/// The flow of the beamline, with workers from somewhere.
+fn whole_path(workers: impl FnOnce(&World, &Services) -> Workers) -> Option<Services> {
+    let mut services = endpoint::begin()?;
+    let world = World::with(|config| services.config(config), "");
     world.scan();
-    let path = path(services.path());
-    let base = world.standin.base_url();
-    let Some(_endpoint) = endpoint::endpoint(services.path(), &base, provider, &path) else { return };
+    let workers = workers(&world, &services);
+    services.start(&world.standin.base_url(), (CLIENT, SECRET), &workers);
     let run = world.reconstruct();
-    assert_eq!(run.code, 0, "{}\n{}\n{}", run.stderr, world.standin.counts(), told(services.path()));
+    assert_eq!(run.code, 0, "{}\n{}\n{}", run.stderr, world.standin.counts(), services.told());
     world.sound();
     assert_eq!(world.posts(), [1; 7]);
     assert_eq!(world.standin.counts()["jobs"]["accepted"], 1);
@@ -86,31 +37,48 @@ fn whole_path(provider: &str, path: &dyn Fn(&Path) -> String, after: &dyn Fn(&Pa
     for site in ["alcf", "nersc", "als"] {
         assert_eq!((at(site, "tiff"), at(site, "zarr")), (1, 1), "{site}: {}", shown["copies"]);
     }
-    after(services.path());
+    services.stop();
+    Some(services)
 }
 
 #[test]
 fn the_flow_runs_through_a_real_endpoint() {
-    whole_path(LOCAL, &|_| String::new(), &|_| {});
+    whole_path(|_, _| Workers::Local);
 }
 
+/// The endpoint starts with the very files that the set-up prints for Polaris, but for the seconds between two looks
+/// of its at the batch system, and what is of this machine.
 #[test]
 fn the_flow_runs_in_a_pbs_job() {
     if std::env::var_os("BEAMRAIL_LONG").is_none() {
         println!("skipped: slow; set BEAMRAIL_LONG=1");
         return;
     }
-    let commands = |folder: &Path| {
-        let bin = folder.join("pbs");
-        std::fs::create_dir_all(&bin).unwrap();
-        script(&bin.join("qsub"), include_str!("../../standin/tests/judges/pbs/qsub"));
-        script(&bin.join("qstat"), include_str!("../../standin/tests/judges/pbs/qstat"));
-        script(&bin.join("qdel"), include_str!("../../standin/tests/judges/pbs/qdel"));
-        format!("{}:", bin.display())
+    let printed = |world: &World, services: &Services| {
+        let init = format!("export PATH={}", services.path());
+        let words =
+            ["globus", "setup", "polaris", "--endpoint-config", "--interface", "lo", "--worker-init", &init];
+        let text = world.ok(&words);
+        let part = |from: &str, to: &str| {
+            let (_, rest) = text.split_once(from).unwrap();
+            rest.split_once(to).unwrap().0.split_once('\n').unwrap().1.to_owned()
+        };
+        let template =
+            part("# ---- endpoint 4.x: user_config_template.yaml.j2", "# ---- endpoint before 4.0");
+        assert!(template.contains("strategy_period: 60\n"), "{template}");
+        let template = template.replace("strategy_period: 60\n", "strategy_period: 2\n");
+        Workers::Pbs(part("# ---- endpoint 4.x: config.yaml", "# ---- endpoint 4.x: user"), template)
     };
-    let looked_at = |folder: &Path| {
-        let calls = std::fs::read_to_string(folder.join("pbs/calls")).unwrap();
-        assert!(calls.contains("qsub"), "the worker came by qsub: {calls}");
-    };
-    whole_path(PBS, &commands, &looked_at);
+    let Some(services) = whole_path(printed) else { return };
+    let (asked, job) = services.batch();
+    assert!(
+        asked.contains("qsub ") && asked.contains("-q demand") && asked.contains("-A IRIBeta"),
+        "{asked}"
+    );
+    assert!(asked.contains("mpiexec --cpu-bind none --depth=64 --ppn 1 -n 1 "), "{asked}");
+    for line in
+        ["#PBS -l filesystems=home:eagle", "#PBS -l select=1:ncpus=64:ngpus=4", "#PBS -l walltime=12:00:00"]
+    {
+        assert!(job.lines().any(|one| one == line), "{line} is not in\n{job}");
+    }
 }

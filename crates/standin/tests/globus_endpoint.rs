@@ -8,68 +8,28 @@
 )]
 
 mod common;
-#[path = "common/endpoint.rs"]
+#[path = "../../../tests/globus/endpoint.rs"]
 mod endpoint;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{CLIENT, SECRET, Site, long, tool};
-use endpoint::{broker, script, told};
-use globus::compute::{Dialect, Function, Ran, RunnerSpec, Submission};
+use common::{CLIENT, SECRET, Site, long};
+use endpoint::{ENDPOINT, Services, Workers};
+use globus::compute::{Dialect, EndpointTemplate, Function, Ran, RunnerSpec, Submission};
 use globus::{Globus, Settings};
-use standin::globus::Compute;
 
-/// The endpoint asks there, whatever it is told: its code has the port of a local web service in it.
-const PORT: u16 = 5000;
-const ENDPOINT: &str = "55555555-5555-4555-8555-555555555555";
-
-const LOCAL: &str = "  provider: {type: LocalProvider, init_blocks: 1, min_blocks: 0, max_blocks: 1}\n";
-
-/// As on Polaris, but for the launcher: there is no MPI here.
-const PBS: &str = "  provider:
-    type: PBSProProvider
-    account: IRIBeta
-    queue: debug
-    scheduler_options: '#PBS -l filesystems=home:eagle'
-    launcher: {type: SimpleLauncher}
-    walltime: '00:05:00'
-    init_blocks: 1
-    min_blocks: 0
-    max_blocks: 1
-";
-
-/// Runs a program through the whole path; `provider` says how the endpoint gets its workers.
-fn whole_path(provider: &str, path: &dyn Fn(&Path) -> String, after: &dyn Fn(&Path)) {
-    if !long() {
-        return;
-    }
-    let Some(python) = tool("globus-sdk/bin/python") else { return };
-    // One at a time, whoever runs them: there is one such port.
-    let lock = std::fs::File::create(std::env::temp_dir().join("beamrail-test-port-5000.lock")).unwrap();
-    lock.lock().unwrap();
-    if TcpListener::bind(("127.0.0.1", PORT)).is_err() {
-        println!("skipped: port {PORT}, which the endpoint has built in, is taken");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let Some((_broker, amqp)) = broker(folder.path()) else { return };
-    let site = Site::with(|config| {
-        let compute = Compute::Amqp { url: amqp, python };
-        config.listen(([127, 0, 0, 1], PORT).into()).endpoint(ENDPOINT).compute(compute)
-    });
-    let path = path(folder.path());
-    let Some(_endpoint) = endpoint::endpoint(folder.path(), &site.standin().base_url(), provider, &path)
-    else {
-        return;
-    };
+/// Runs a program through the whole path, with workers from somewhere.
+fn whole_path(workers: impl FnOnce(&Services) -> Workers) -> Option<Services> {
+    let mut services = long().then(endpoint::begin)??;
+    let site = Site::with(|config| services.config(config));
+    services.start(&site.standin().base_url(), (CLIENT, SECRET), &workers(&services));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let outcome = runtime.block_on(ask(&site, folder.path()));
-    let ran =
-        outcome.unwrap_or_else(|why| panic!("{why}\n{}\n{}", site.standin().counts(), told(folder.path())));
+    let outcome = runtime.block_on(ask(&site, services.folder()));
+    let ran = outcome.unwrap_or_else(|why| panic!("{why}\n{}\n{}", site.standin().counts(), services.told()));
     assert_eq!((ran.rc, ran.stdout.trim()), (Some(3), "rec µ\u{1f52c}"), "{ran:?}");
-    after(folder.path());
+    services.stop();
+    Some(services)
 }
 
 async fn ask(site: &Site, folder: &Path) -> Result<Ran, String> {
@@ -120,24 +80,27 @@ async fn ask(site: &Site, folder: &Path) -> Result<Ran, String> {
 
 #[test]
 fn a_program_runs_through_a_real_endpoint() {
-    whole_path(LOCAL, &|_| String::new(), &|_| {});
+    whole_path(|_| Workers::Local);
 }
 
 #[test]
 fn a_program_runs_in_a_pbs_job() {
-    let commands = |folder: &Path| {
-        let bin = folder.join("pbs");
-        std::fs::create_dir_all(&bin).unwrap();
-        script(&bin.join("qsub"), include_str!("judges/pbs/qsub"));
-        script(&bin.join("qstat"), include_str!("judges/pbs/qstat"));
-        script(&bin.join("qdel"), include_str!("judges/pbs/qdel"));
-        format!("{}:", bin.display())
+    let configured = |services: &Services| {
+        let template = EndpointTemplate {
+            name: "a test".into(),
+            account: "IRIBeta".into(),
+            queue: "debug".into(),
+            filesystems: "home:eagle".into(),
+            nodes: 1,
+            walltime: "00:05:00".into(),
+            interface: "lo".into(),
+            worker_init: format!("export PATH={}", services.path()),
+        };
+        let (config, user) = template.split();
+        Workers::Pbs(config, user.replace("strategy_period: 60", "strategy_period: 2"))
     };
-    let looked_at = |folder: &Path| {
-        let jobs = std::fs::read_dir(folder.join("pbs/jobs")).unwrap().count();
-        assert!(jobs > 0, "the worker came by qsub");
-        let calls = std::fs::read_to_string(folder.join("pbs/calls")).unwrap();
-        assert!(calls.contains("qsub"), "{calls}");
-    };
-    whole_path(PBS, &commands, &looked_at);
+    let Some(services) = whole_path(configured) else { return };
+    let (asked, job) = services.batch();
+    assert!(asked.contains("qsub ") && asked.contains("-q debug") && asked.contains("mpiexec "), "{asked}");
+    assert!(job.contains("#PBS -l walltime=00:05:00\n"), "{job}");
 }

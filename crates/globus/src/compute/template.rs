@@ -16,6 +16,8 @@ pub struct EndpointTemplate {
     pub nodes: u32,
     /// "01:00:00"
     pub walltime: String,
+    /// The network interface of a login node that the compute nodes reach: "bond0"
+    pub interface: String,
     /// Shell lines before the worker starts: modules, environment, PATH.
     pub worker_init: String,
 }
@@ -41,12 +43,17 @@ impl EndpointTemplate {
         let queue = quoted(&self.queue);
         let scheduler = quoted(&format!("#PBS -l filesystems={}", self.filesystems));
         let walltime = quoted(&self.walltime);
+        let interface = quoted(&self.interface);
         let init = quoted(&self.worker_init);
         format!(
             "engine:
   type: GlobusComputeEngine
   max_retries_on_system_failure: 2
   max_workers_per_node: 1
+  prefetch_capacity: 0
+  address:
+    type: address_by_interface
+    ifname: {interface}
   strategy: simple
   job_status_kwargs:
     max_idletime: 300
@@ -91,6 +98,7 @@ mod tests {
             filesystems: "home:eagle".into(),
             nodes: 1,
             walltime: "01:00:00".into(),
+            interface: "bond0".into(),
             worker_init: "module use /soft/modulefiles; export PATH=\"/x:$PATH\"".into(),
         };
         let (config, user) = template.split();
@@ -101,6 +109,7 @@ mod tests {
                 "    max_idletime: 300\n    strategy_period: 60\n",
                 "      type: MpiExecLauncher\n",
                 "    account: \"IRIBeta\"\n",
+                "  address:\n    type: address_by_interface\n    ifname: \"bond0\"\n",
                 "    walltime: \"01:00:00\"\n",
                 "    scheduler_options: \"#PBS -l filesystems=home:eagle\"\n",
                 "export PATH=\\\"/x:$PATH\\\"",

@@ -61,6 +61,10 @@ pub(super) struct Setup {
     )]
     worker_init: String,
 
+    /// The login node's network interface that compute nodes reach, for the endpoint's configuration
+    #[arg(long, value_name = "NAME", default_value = "bond0")]
+    interface: String,
+
     /// Seconds to wait for the facility's answer
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     patience: u64,
@@ -274,6 +278,7 @@ fn endpoint_config(config: &Config, name: &str, args: &Setup) -> String {
         filesystems: text("filesystems", "home:eagle"),
         nodes: text("nodes", "1").parse().unwrap_or(1),
         walltime: format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+        interface: args.interface.clone(),
         worker_init: args.worker_init.clone(),
     };
     let (whole, user) = template.split();
