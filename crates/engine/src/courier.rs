@@ -17,23 +17,61 @@ type Handler = dyn Fn(Message) -> Boxed<std::result::Result<(), Failure>> + Send
 /// How long a message is one deliverer's own.
 const HOLD: Duration = Duration::from_secs(120);
 
-/// The handlers, and how patiently they are called.
+/// How often it is looked whether a message is due, by a process that only delivers.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The handlers of messages by topic, and how patiently they are called.
 #[derive(Clone)]
-pub(crate) struct Courier {
+pub struct Courier {
     handlers: BTreeMap<String, Arc<Handler>>,
     retry: Retry,
 }
 
 impl Default for Courier {
     fn default() -> Self {
-        // 2 s, 4 s, ... 1 h: about a day.
-        let retry = Retry::attempts(36).first(Duration::from_secs(2)).longest(Duration::from_secs(3600));
+        // 2 s, 4 s, ... 20 minutes: longer than a weekend, and soon after a service is back.
+        let retry = Retry::attempts(300).first(Duration::from_secs(2)).longest(Duration::from_secs(1200));
         Courier { handlers: BTreeMap::new(), retry }
     }
 }
 
 impl Courier {
-    pub fn add<F, W>(&mut self, topic: String, handler: F)
+    /// For messages of one topic.
+    #[must_use]
+    pub fn of<F, W>(topic: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Message) -> W + Send + Sync + 'static,
+        W: Future<Output = std::result::Result<(), Failure>> + Send + 'static,
+    {
+        let mut courier = Courier::default();
+        courier.add(topic.into(), handler);
+        courier
+    }
+
+    /// Delivers what comes until `stop` ends, and what it is at to its end: for a process that sends messages and does
+    /// no runs.
+    ///
+    /// # Errors
+    /// The journal cannot be used.
+    pub async fn run(self, store: Store, stop: impl Future<Output = ()>) -> Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let delivered = match self.anything(&store).await {
+                Ok(true) => self.clone().deliver(store.clone()).await.map(drop),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            match delivered {
+                Err(error) if !error.retry_helps() => return Err(error),
+                _ => tokio::select! {
+                    () = &mut stop => return Ok(()),
+                    () = tokio::time::sleep(LOOK) => (),
+                },
+            }
+        }
+    }
+
+    pub(crate) fn add<F, W>(&mut self, topic: String, handler: F)
     where
         F: Fn(Message) -> W + Send + Sync + 'static,
         W: Future<Output = std::result::Result<(), Failure>> + Send + 'static,
@@ -42,7 +80,7 @@ impl Courier {
     }
 
     /// Whether there is a message to deliver.
-    pub async fn anything(&self, store: &Store) -> Result<bool> {
+    pub(crate) async fn anything(&self, store: &Store) -> Result<bool> {
         if self.handlers.is_empty() {
             return Ok(false);
         }
@@ -53,7 +91,7 @@ impl Courier {
 
     /// Delivers what is due, at most a few. At least once: a crash between delivery and its note delivers
     /// again under the same key.
-    pub async fn deliver(self, store: Store) -> Result<u64> {
+    pub(crate) async fn deliver(self, store: Store) -> Result<u64> {
         let topics: Vec<String> = self.handlers.keys().cloned().collect();
         let mut delivered = 0;
         for _ in 0..16 {

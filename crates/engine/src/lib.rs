@@ -80,6 +80,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use context::{Context, External, Identity, StepContext, join_all};
+pub use courier::Courier;
 pub use deployment::{CatchUp, Deployment, Schedule, When};
 pub use engine::Engine;
 pub use error::{Error, Result};

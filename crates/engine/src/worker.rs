@@ -158,7 +158,7 @@ impl Worker {
         self
     }
 
-    /// Delivers messages of this topic. A retryable failure is tried again for about a day; a fatal one makes
+    /// Delivers messages of this topic. A retryable failure is tried again for about four days; a fatal one makes
     /// the message a dead letter.
     #[must_use]
     pub fn deliver<F, W>(mut self, topic: impl Into<String>, handler: F) -> Self

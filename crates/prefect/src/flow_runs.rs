@@ -257,6 +257,17 @@ impl Client {
         answer.verdict().map_err(|words| self.faulty(&path, words))
     }
 
+    /// As [`resume`](Self::resume), with the answer to what the run asked. One that does not fit its form is rejected.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn resume_with(&self, run: Uuid, input: &Value) -> Result<Verdict> {
+        let id = run.to_string();
+        let path = ["flow_runs", id.as_str(), "resume"];
+        let answer: Answer = self.post(&path, &json!({ "run_input": input })).await?;
+        answer.verdict().map_err(|words| self.faulty(&path, words))
+    }
+
     /// Removes a run.
     ///
     /// # Errors

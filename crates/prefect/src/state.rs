@@ -76,6 +76,9 @@ pub struct StateDetails {
     /// Names the pause; the same pause is made once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_key: Option<String>,
+    /// Where the form of what is asked is, and where the answer goes (PAUSED): [`crate::Keyset::details`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_input_keyset: Option<Value>,
     /// Names the transition; the same transition is made once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transition_id: Option<Uuid>,

@@ -139,7 +139,7 @@ impl Bridge {
         self.engine.put_in_queue(row.run, OURS).await?;
         let state = self.engine.run(row.run).await?.state.kind;
         let went_on = match state {
-            Local::Paused => self.engine.resume(row.run, std::collections::BTreeMap::new()).await.map(drop),
+            Local::Paused => return self.resumed(row).await,
             Local::Failed | Local::Crashed | Local::Cancelled => {
                 self.engine.retry(row.run, false).await.map(drop)
             }
@@ -270,8 +270,17 @@ impl Bridge {
             let Some(row) = rows.iter().find(|row| row.flow_run == there.id) else { continue };
             let here = self.engine.run(row.run).await?.state.kind;
             match (there.state_type(), here) {
-                (Some(StateType::Paused), Local::Running) => {
+                (Some(StateType::Paused), Local::Running) if !self.is_own_pause(row, &there).await? => {
                     self.engine.pause(row.run, "paused in Prefect").await?;
+                }
+                // What we tell has a transition's id; what "Resume" puts has none.
+                (Some(StateType::Running), Local::Paused)
+                    if there
+                        .state
+                        .as_ref()
+                        .is_some_and(|state| state.state_details.transition_id.is_none()) =>
+                {
+                    self.resumed(row).await?;
                 }
                 (Some(StateType::Cancelling | StateType::Cancelled), Local::Running | Local::Paused) => {
                     self.cancel(there.id).await?;

@@ -8,6 +8,7 @@
 //! What is not ours is not touched: after a start, runs of before are held back until Prefect has said that
 //! nobody else took them.
 
+mod asking;
 mod bridge;
 mod edges;
 mod error;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use engine::{ArtifactKind, HistoryEntry, Orchestrator, Run, RunFilter, StateType as Local, Step, StepKind};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use prefect::{
     Event, Log, NewFlowRun, NewTaskRun, Policy, Proposal, RunResource, StateType, TaskSeen, Verdict,
 };
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::asking::transition;
 use crate::bridge::Bridge;
 use crate::edges::parents;
 use crate::error::Result;
@@ -19,8 +20,6 @@ use crate::show;
 
 /// Log lines looked for at once.
 const LINES: u32 = 1000;
-/// How long a paused run waits for a person before the server gives it up.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 90);
 
 pub(crate) fn there(state: Local) -> StateType {
     match state {
@@ -80,7 +79,7 @@ impl Bridge {
 
     async fn push_run(&self, report: &mut Report<'_>, entry: &HistoryEntry) -> Result<()> {
         let (row, state) = (report.row, &entry.state);
-        let transition = Uuid::new_v5(&row.flow_run, format!("{}/{}", row.claim, entry.id).as_bytes());
+        let transition = transition(row, entry.id);
         let base = |kind| {
             let mut proposal = Proposal::new(kind).transition(transition);
             proposal.message = state.message.clone();
@@ -88,14 +87,7 @@ impl Bridge {
         };
         match state.kind {
             Local::Running => self.begin(report, base(StateType::Running)).await,
-            Local::Paused => {
-                let key = report.run.ask.as_ref().map_or("paused", |ask| ask.key.as_str()).to_owned();
-                let mut paused =
-                    Proposal::suspended(format!("{key}-{}", entry.id), Timestamp::now() + PATIENCE);
-                paused.message = state.message.clone();
-                self.client.propose(row.flow_run, &paused.transition(transition)).await?;
-                Ok(())
-            }
+            Local::Paused => self.pause(row, entry.id, base(StateType::Paused)).await,
             Local::Completed | Local::Failed | Local::Crashed | Local::Cancelled => {
                 self.children(report).await?;
                 self.push_children(report).await?;
@@ -125,8 +117,12 @@ impl Bridge {
             }
             Verdict::Reject { state: Some(state), .. } if state.kind == StateType::Paused => {
                 // Answered here, not there.
-                self.client.resume(id).await?;
-                self.client.propose(id, &Proposal::new(StateType::Pending)).await?;
+                if self.client.resume(id).await?.is_accept() {
+                    self.client.propose(id, &Proposal::new(StateType::Pending)).await?;
+                } else {
+                    // The server wants the answer in its form, and it was given here.
+                    self.client.force(id, &Proposal::new(StateType::Pending)).await?;
+                }
                 self.client.propose(id, &Proposal::new(StateType::Running)).await?;
                 Ok(())
             }
@@ -169,9 +165,10 @@ impl Bridge {
         self.ledger.put_artifact(flow_run, KEY, made, 0)
     }
 
-    /// For whoever looks only at Prefect: times, copies, the picture. One of each, as above.
+    /// For whoever looks only at Prefect: times, copies, the picture. One of each, as above. Sub-flows have theirs too: the
+    /// dispatcher's reconstruction is where the picture is looked for.
     async fn push_papers(&self, report: &Report<'_>) -> Result<()> {
-        let Some(post) = self.custody.as_ref().filter(|_| !report.row.child) else { return Ok(()) };
+        let Some(post) = &self.custody else { return Ok(()) };
         let flow_run = report.row.flow_run;
         for (key, content, about) in papers(&post.beam, &self.engine, &report.run).await {
             if let Some((made, _)) = self.ledger.artifact(flow_run, key)? {

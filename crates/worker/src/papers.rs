@@ -33,7 +33,7 @@ pub(crate) async fn papers(beam: &Beamline, engine: &Engine, run: &Run) -> Vec<P
         if run.flow.ends_with("_recon_flow")
             && let Some(picture) = preview(beam, &scan).await
         {
-            papers.push(("preview", picture, "The middle slice"));
+            papers.push(("preview", picture, "The middle slices"));
         }
     }
     papers

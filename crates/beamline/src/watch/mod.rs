@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use engine::{NewRun, Orchestrator, RunId};
+use engine::{Engine, NewRun, Orchestrator, RunId};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -22,6 +22,7 @@ pub use notice::Notice;
 
 use crate::error::Result;
 use crate::identity::Identity;
+use crate::runtime::Order;
 
 /// What to watch for, and how.
 #[derive(Debug, Clone)]
@@ -61,6 +62,11 @@ pub enum Standing {
         /// Made by this look; else by an earlier one.
         new: bool,
     },
+    /// Its run is ordered elsewhere: a message of the outbox.
+    Ordered {
+        /// By this look; else by an earlier one.
+        new: bool,
+    },
     /// It can never be started as it is, and why. Looked at again when it changes.
     Refused {
         /// In words.
@@ -68,6 +74,15 @@ pub enum Standing {
     },
     /// From before the watch began; `beamrail reconcile` finds those that were missed.
     Old,
+}
+
+/// Where the runs of scans are made.
+#[derive(Clone, Copy)]
+pub enum Starts<'a> {
+    /// In the journal.
+    Here(&'a dyn Orchestrator),
+    /// Elsewhere, by an [`Order`] in the outbox of this journal, under this topic.
+    Ordered(&'a Engine, &'static str),
 }
 
 /// A file, and how it stands.
@@ -109,7 +124,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The journal cannot be written. Folders and files that cannot be read are told, not errors.
-    pub async fn look(&mut self, runs: &dyn Orchestrator, now: Timestamp) -> Result<Vec<Seen>> {
+    pub async fn look(&mut self, runs: Starts<'_>, now: Timestamp) -> Result<Vec<Seen>> {
         let mut news = Vec::new();
         let mut present = BTreeMap::new();
         for folder in self.folders.clone() {
@@ -122,7 +137,7 @@ impl Watcher {
                 let still = self.still(&file, now);
                 let standing = self.judge(&folder, &file, still, now);
                 let standing = match standing {
-                    Ok(identity) => self.start(runs, &identity, &file.path).await?,
+                    Ok(identity) => self.start(runs, &identity, &file.path, now).await?,
                     Err(standing) => standing,
                 };
                 self.tell(&mut present, &mut news, file.path, bytes, file.changed, still, standing);
@@ -163,6 +178,7 @@ impl Watcher {
                 kind_of(before) == kind_of(why)
             }
             (Some(Standing::Started { run: before, .. }), Standing::Started { run, .. }) => before == run,
+            (Some(Standing::Ordered { .. }), Standing::Ordered { .. }) => true,
             (before, standing) => before == Some(standing),
         };
         if !same {
@@ -189,8 +205,12 @@ impl Watcher {
     ) -> std::result::Result<Identity, Standing> {
         let known = self.known.get(&file.path).filter(|known| known.still == still);
         // Nothing about it changed, and it needs no other look.
-        if let Some(done @ (Standing::Started { .. } | Standing::Refused { .. } | Standing::Old)) =
-            known.and_then(|known| known.standing.clone())
+        if let Some(
+            done @ (Standing::Started { .. }
+            | Standing::Ordered { .. }
+            | Standing::Refused { .. }
+            | Standing::Old),
+        ) = known.and_then(|known| known.standing.clone())
         {
             return Err(done);
         }
@@ -223,7 +243,13 @@ impl Watcher {
         complete(&file.path).map(|()| identity)
     }
 
-    async fn start(&self, runs: &dyn Orchestrator, identity: &Identity, path: &Path) -> Result<Standing> {
+    async fn start(
+        &self,
+        runs: Starts<'_>,
+        identity: &Identity,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Standing> {
         let flow = &self.settings.flow;
         let scan = &identity.name;
         let mut file = format!("{}/{}.h5", scan.folder(), scan.stem());
@@ -237,12 +263,19 @@ impl Watcher {
                 why: format!("ends in .{ending}; flows know raw scans by .h5, rename it"),
             });
         }
-        let new = NewRun::of(flow, json!({ "file_path": file }))
-            .named(format!("{flow}: {scan}"))
-            .key(key(scan))
-            .tag(identity.tag());
-        let created = runs.start(flow, new).await?;
-        Ok(Standing::Started { run: created.id, new: created.is_new })
+        let (name, parameters) = (format!("{flow}: {scan}"), json!({ "file_path": file }));
+        match runs {
+            Starts::Here(runs) => {
+                let new = NewRun::of(flow, parameters).named(name).key(key(scan)).tag(identity.tag());
+                let created = runs.start(flow, new).await?;
+                Ok(Standing::Started { run: created.id, new: created.is_new })
+            }
+            Starts::Ordered(engine, topic) => {
+                let (key, tags) = (key(scan), vec![identity.tag()]);
+                let order = Order { key: key.clone(), flow: flow.clone(), name, parameters, tags, at: now };
+                Ok(Standing::Ordered { new: engine.send(topic, &key, json!(order)).await? })
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use beamline::config::Config;
 use beamline::identity::Identity;
-use beamline::watch::{Folder, Settings, Standing, Watcher};
+use beamline::watch::{Folder, Settings, Standing, Starts, Watcher};
 use custody::CopyRecord;
 use engine::{Clock, Orchestrator, Run, RunFilter, RunId, StateType, Worker};
 use jiff::{SignedDuration, Timestamp};
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
     output::print("1. A scan appears at als")?;
     let raw = folder.join("als/raw");
     let mut watcher = watcher(&beam, &raw);
-    beam.wait(watcher.look(&beam.engine, beam.now()))?;
+    beam.wait(watcher.look(Starts::Here(&beam.engine), beam.now()))?;
     let (file, truth) = sites::appear(args, &raw, now, &Progress::new(progress))?;
     output::print(&format!("   {} ({})", file.display(), bytes(size_of(&file))))?;
 
@@ -214,7 +214,7 @@ fn started(
     stopped: &dyn Fn() -> bool,
 ) -> Result<RunId, Failure> {
     loop {
-        for seen in beam.wait(watcher.look(&beam.engine, beam.now()))? {
+        for seen in beam.wait(watcher.look(Starts::Here(&beam.engine), beam.now()))? {
             match seen.standing {
                 Standing::Started { run, .. } if seen.path == file => return Ok(run),
                 Standing::Waiting { why } => say(&format!("   waiting: {why}")),

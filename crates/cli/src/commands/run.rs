@@ -22,6 +22,9 @@ use crate::progress::Mode;
 ///
 /// The flow's run is done by a worker (`beamrail worker`). With --wait its steps are shown until it ends; where no
 /// worker is running, this command does the run itself.
+///
+/// Where PREFECT_API_URL names a server, the run is made there, as one of the flow's deployment: workers take it, and
+/// operators see it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -51,6 +54,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
+    /// Make the run in this state folder's journal, where PREFECT_API_URL names a server too; Prefect does not show it
+    #[arg(long)]
+    here: bool,
+
     /// Show its steps until it ends; the exit code says how
     #[arg(long)]
     wait: bool,
@@ -65,6 +72,15 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
     let beam = Beam::open_with_settings(&args.beam)?;
     let Some(flow) = &args.flow else { return list(&beam, args.json) };
     let new = new_run(&beam, args, flow)?;
+    if let Some(client) = super::prefect::client()?.filter(|_| !args.here) {
+        let how = super::prefect::Start { wait: args.wait, json: args.json, progress };
+        return super::prefect::start(&beam, &client, flow, new, &how);
+    }
+    if !args.here && beam.is_on_prefect() {
+        say(
+            "Prefect does not show this run: PREFECT_API_URL is not set, and the worker here takes its runs from there",
+        );
+    }
     let later = new.at;
     beam.deploy()?;
     let created = beam.wait(beam.engine.start(flow, new))?;

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use beamline::config::SiteKind;
-use beamline::watch::{Folder, Notice, Seen, Settings, Standing, Watcher, first_looks};
+use beamline::watch::{Folder, Notice, Seen, Settings, Standing, Starts, Watcher, first_looks};
 use custody::Age;
-use engine::Worker;
+use engine::{Courier, Worker};
+use prefect::{Client, Patience};
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::beam::{Beam, BeamArgs, short, time};
 use super::live::say;
@@ -21,11 +23,17 @@ use crate::output;
 /// How often the file system's notices are looked for, and what waits for time to pass is looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long a watch that ends waits for a server to take what was ordered.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
 /// Start a flow when a scan is complete
 ///
 /// A scan is complete when its size and time have stood still, its HDF5 superblock says that it was closed, and it
 /// holds all frames that it was laid out for. Each scan starts one run, also over restarts. A line is printed
 /// whenever a file stands differently than before, with the reason why it still waits.
+///
+/// Where PREFECT_API_URL names a server, runs are made there. While it does not answer they are kept in the outbox of the
+/// state folder; this command, or a worker of the same state folder, delivers them when it does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -83,16 +91,28 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             ));
         }
     }
+    let prefect = super::prefect::client()?;
+    if args.work && prefect.is_some() {
+        return Err(Failure::usage("--work is for the journal alone: runs are made in Prefect")
+            .hint("beamrail worker, beside beamrail watch"));
+    }
     let over = Arc::new(AtomicBool::new(false));
+    let delivered = Arc::new(AtomicBool::new(false));
+    let delivering = match &prefect {
+        Some(client) => {
+            let courier = orders(&beam, client)?;
+            Some(beam.spawn(courier.run(beam.engine.store().clone(), until(delivered.clone()))))
+        }
+        None => None,
+    };
+    let starts = match &prefect {
+        Some(_) => Starts::Ordered(&beam.engine, worker::ORDERS),
+        None => Starts::Here(&beam.engine),
+    };
     let working = args.work.then(|| {
         let worker = Worker::new(beam.engine.store(), beam.registry.clone());
         let worker = with_couriers(worker.pool(beam.config.place(&settings.flow).0), &beam.config);
-        let over = over.clone();
-        beam.spawn(worker.run(async move {
-            while !over.load(Ordering::Relaxed) {
-                tokio::time::sleep(TICK).await;
-            }
-        }))
+        beam.spawn(worker.run(until(over.clone())))
     });
     let mut looked = Instant::now();
     let mut first = true;
@@ -101,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if notice.came(&folders) || first || watcher.impatient() || looked.elapsed() >= poll {
             first = false;
             looked = Instant::now();
-            let news = match beam.wait(watcher.look(&beam.engine, beam.now())) {
+            let news = match beam.wait(watcher.look(starts, beam.now())) {
                 Ok(news) => news,
                 // Another process writes for long, the disk is full: the next look may do.
                 Err(error) if error.retry_helps() => {
@@ -132,11 +152,82 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         beam.wait(working)
             .map_err(|error| Failure::new(Exit::Failed, format!("the worker broke: {error}")))??;
     }
+    if let Some(delivering) = delivering {
+        hand_over(&beam, delivering, &delivered)?;
+    }
     result?;
     if old > 0 && !args.once {
         say(&format!("{old} scans from before the watch began were left alone: beamrail reconcile"));
     }
     if args.once { table(&watcher.all(), args.json) } else { Ok(()) }
+}
+
+/// Delivers orders of runs to the server. Those that were given up are tried again.
+fn orders(beam: &Beam, client: &Client) -> Result<Courier, Failure> {
+    for order in beam.wait(beam.engine.undelivered())? {
+        if order.topic == worker::ORDERS && order.dead.is_some() {
+            beam.wait(beam.engine.requeue(order.id))?;
+        }
+    }
+    // Messages are tried again anyway; one that is silent holds the end of the command up.
+    let patience = Patience { tries: 3, first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+    let client = Client::new(client.settings().clone().patience(patience))?;
+    let config = beam.config.clone();
+    let silent = Arc::new(AtomicBool::new(false));
+    Ok(Courier::of(worker::ORDERS, move |message| {
+        let (client, config, silent) = (client.clone(), config.clone(), silent.clone());
+        async move {
+            let delivered = worker::deliver_order(&client, &config, &message).await;
+            let was_silent = silent.swap(delivered.is_err(), Ordering::Relaxed);
+            match &delivered {
+                Err(failure) if failure.retry_helps() && !was_silent => {
+                    say(&format!("runs wait in the outbox, and are made later: {failure}"));
+                }
+                Err(failure) if !failure.retry_helps() => {
+                    say(&format!("no run can be made for {}: {failure}", message.key));
+                }
+                Ok(()) if was_silent => say("Prefect answers again; runs that waited are made"),
+                _ => {}
+            }
+            delivered
+        }
+    }))
+}
+
+/// Waits for a flag.
+async fn until(flag: Arc<AtomicBool>) {
+    while !flag.load(Ordering::Relaxed) {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Gives what was ordered last a while to be delivered, and says what is left.
+fn hand_over(
+    beam: &Beam,
+    mut delivering: JoinHandle<engine::Result<()>>,
+    enough: &AtomicBool,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut left;
+    loop {
+        let waiting = beam.wait(beam.engine.undelivered())?;
+        left = waiting.iter().filter(|order| order.topic == worker::ORDERS).count();
+        if left == 0 || begun.elapsed() > HAND_OVER || delivering.is_finished() {
+            break;
+        }
+        std::thread::sleep(TICK);
+    }
+    // A message that was begun is settled, or nobody may take it for two minutes.
+    enough.store(true, Ordering::Relaxed);
+    if beam.wait(async { tokio::time::timeout(HAND_OVER, &mut delivering).await }).is_err() {
+        delivering.abort();
+    }
+    if left > 0 {
+        say(&format!(
+            "{left} runs wait in the outbox: the next beamrail watch or beamrail worker of this state folder makes them"
+        ));
+    }
+    Ok(())
 }
 
 /// A watcher on the folders that are asked for.
@@ -214,7 +305,10 @@ fn duration(age: Age) -> Duration {
 /// One line for each file that stands differently. Runs that earlier looks started are not told again.
 fn tell(news: &[Seen], as_json: bool) -> Result<(), Failure> {
     for seen in news {
-        let untold = matches!(seen.standing, Standing::Started { new: false, .. } | Standing::Old);
+        let untold = matches!(
+            seen.standing,
+            Standing::Started { new: false, .. } | Standing::Ordered { new: false } | Standing::Old
+        );
         if as_json {
             let mut line = serde_json::to_value(seen).unwrap_or_default();
             line["time"] = json!(jiff::Timestamp::now());
@@ -237,6 +331,8 @@ fn words(standing: &Standing) -> (&'static str, String) {
         Standing::Waiting { why } => ("waiting", why.clone()),
         Standing::Started { run, new: true } => ("started", format!("run {}", short(*run))),
         Standing::Started { run, new: false } => ("known", format!("run {}", short(*run))),
+        Standing::Ordered { new: true } => ("ordered", "its run is for Prefect".into()),
+        Standing::Ordered { new: false } => ("known", "its run was ordered in Prefect".into()),
         Standing::Refused { why } => ("refused", why.clone()),
         Standing::Old => {
             ("old", "from before the watch began; beamrail reconcile finds what was missed".into())

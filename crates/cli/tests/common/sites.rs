@@ -68,6 +68,24 @@ pub fn sites(dir: &Dir) {
     std::fs::write(dir.file("beamrail.toml"), CONFIG).unwrap();
 }
 
+/// Jobs begin with a program that notes each start (milliseconds since 1970, arguments) in `starts` of the job's folder,
+/// sleeps, and waits while the file `hold` is there, unless the job is cancelled.
+pub fn held_jobs(dir: &Dir, seconds: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    let (job, hold) = (dir.file("job.sh"), dir.file("hold").display().to_string());
+    let binary = env!("CARGO_BIN_EXE_beamrail");
+    let script = format!(
+        "#!/bin/sh\nfor dir; do :; done\necho \"$(date +%s%3N) $*\" >>\"$dir/starts\"\nsleep {seconds}\n\
+         while [ -e '{hold}' ]; do if [ -e \"$dir/cancel\" ]; then exit 130; fi; sleep 0.1; done\n\
+         exec '{binary}' \"$@\"\n"
+    );
+    std::fs::write(&job, script).unwrap();
+    std::fs::set_permissions(&job, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = std::fs::read_to_string(dir.file("beamrail.toml")).unwrap();
+    let command = format!("site = \"alcf\"\ncommand = \"{}\"\n", job.display());
+    std::fs::write(dir.file("beamrail.toml"), config.replacen("site = \"alcf\"\n", &command, 1)).unwrap();
+}
+
 /// Puts a small scan at als.
 pub fn scan(dir: &Dir) {
     let folder = dir.file("als/raw/BLS-00564_dyparkinson");

@@ -100,7 +100,7 @@ fn a_scan_that_one_worker_knows_as_controlled_is_kept_by_all() {
     let config = std::fs::read_to_string(dir.file("beamrail.toml")).unwrap();
     std::fs::write(dir.file("beamrail.toml"), config + "\n[export]\nallowed_sites = [\"als\"]\n").unwrap();
     host_b(&dir);
-    let flags = ["--wait", "--progress", "none"];
+    let flags = ["--here", "--wait", "--progress", "none"];
     let mut first =
         vec!["run", "new_832_file_flow", "--file", sites::SCAN, "--set", "is_export_control=true"];
     first.extend(flags);

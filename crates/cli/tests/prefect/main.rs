@@ -11,6 +11,7 @@ mod settings;
 mod setup;
 #[path = "../common/sites.rs"]
 mod sites;
+mod start;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub(crate) fn items(plan: &Value, state: &str) -> Vec<String> {
 }
 
 /// A worker's process, ended as a service manager does.
-pub(crate) struct Worker(Child);
+pub(crate) struct Worker(pub(crate) Child);
 
 impl Worker {
     pub(crate) fn start(dir: &Dir, server: &server::Server, arguments: &[&str]) -> Self {

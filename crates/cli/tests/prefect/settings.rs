@@ -10,8 +10,16 @@ use crate::{Worker, client, is_long, json_of, ok, run, server, sites, through};
 fn reconstructed(dir: &Dir, server: &server::Server) {
     sites::sites(dir);
     sites::scan(dir);
-    ok(dir, server, &["run", "new_832_file_flow", "--file", sites::SCAN, "--wait", "--progress", "none"]);
-    ok(dir, server, &["run", "alcf_recon_flow", "--file", sites::SCAN, "--wait", "--progress", "none"]);
+    ok(
+        dir,
+        server,
+        &["run", "new_832_file_flow", "--file", sites::SCAN, "--here", "--wait", "--progress", "none"],
+    );
+    ok(
+        dir,
+        server,
+        &["run", "alcf_recon_flow", "--file", sites::SCAN, "--here", "--wait", "--progress", "none"],
+    );
 }
 
 /// What a plan lets go, as "kind at site".

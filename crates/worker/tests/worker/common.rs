@@ -36,20 +36,23 @@ fn act(parameters: &Parameters, what: &str) -> Result<(), Failure> {
 }
 
 /// What was done, in order: milliseconds since 1970, and what.
-fn lines(world: &Path) -> Vec<(u128, String)> {
+pub fn lines(world: &Path) -> Vec<(u128, String)> {
     let text = std::fs::read_to_string(world.join("acts")).unwrap_or_default();
     let parsed = text.lines().map(|line| line.split_once(' ').expect("a time and an act"));
     parsed.map(|(time, act)| (time.parse().expect("a time"), act.to_owned())).collect()
 }
 
-/// From when to when each name was at work.
+/// From when to when each name was at work, by what it did and by its job.
 pub fn intervals(world: &Path) -> BTreeMap<String, (u128, u128)> {
-    let mut all: BTreeMap<String, (u128, u128)> = BTreeMap::new();
+    let mut times: BTreeMap<String, Vec<u128>> = BTreeMap::new();
     for (time, act) in lines(world) {
-        let name = act.split('/').next().unwrap_or_default().to_owned();
-        all.entry(name).and_modify(|(_, to)| *to = time).or_insert((time, time));
+        times.entry(act.split('/').next().unwrap_or_default().to_owned()).or_default().push(time);
     }
-    all
+    for (name, (starts, ends)) in jobs(world) {
+        times.entry(name).or_default().extend(starts.into_iter().chain(ends));
+    }
+    let ends = |all: Vec<u128>| (*all.iter().min().expect("a time"), *all.iter().max().expect("a time"));
+    times.into_iter().map(|(name, all)| (name, ends(all))).collect()
 }
 
 /// How often what was done.
@@ -109,6 +112,86 @@ impl External for Job {
     }
 }
 
+/// Work outside in the middle: a process that takes its time, whoever lives.
+async fn haul(context: Context, parameters: Parameters) -> Result<(), Failure> {
+    let given = &parameters;
+    context.step("first", StepOptions::new(), |_| async move { act(given, "first") }).await?;
+    context.external("job", StepOptions::new(), Outside(parameters.clone())).await?;
+    let branch = |side: &'static str| {
+        context.scope(side).step("work", StepOptions::new(), move |_| async move { act(given, side) })
+    };
+    join_all([branch("left"), branch("right")]).await.map(drop)
+}
+
+/// How long a job of [`haul`] sleeps.
+pub const JOB: Duration = Duration::from_secs(3);
+
+/// A process with a folder of its own, in which it notes each start and its end.
+struct Outside(Parameters);
+
+impl Outside {
+    fn folder(&self) -> PathBuf {
+        self.0.world.join("jobs").join(&self.0.name)
+    }
+}
+
+impl External for Outside {
+    type Handle = String;
+    type Output = ();
+
+    async fn prepare(&self, identity: &Identity) -> Result<String, Failure> {
+        Ok(identity.label())
+    }
+
+    async fn start(&self, label: &String, _: &StepContext) -> Result<String, Failure> {
+        let (folder, fatal) = (self.folder(), |error: std::io::Error| Failure::fatal(error.to_string()));
+        std::fs::create_dir_all(&folder).map_err(fatal)?;
+        std::fs::write(folder.join("asked"), "").map_err(fatal)?;
+        let script = "date +%s%3N >>starts; sleep \"$0\"; date +%s%3N >>ends";
+        let mut job = std::process::Command::new("sh");
+        job.args(["-c", script, &JOB.as_secs().to_string()]).current_dir(&folder);
+        job.stdin(std::process::Stdio::null()).spawn().map_err(fatal)?;
+        Ok(label.clone())
+    }
+
+    async fn find(&self, label: &String) -> Result<Option<String>, Failure> {
+        // What was asked for a moment ago may not have noted its start yet.
+        for _ in 0..100 {
+            if !self.folder().join("asked").exists() {
+                return Ok(None);
+            }
+            if self.folder().join("starts").exists() {
+                return Ok(Some(label.clone()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(None)
+    }
+
+    async fn wait(&self, _: &String, _: &StepContext) -> Result<(), Failure> {
+        while !self.folder().join("ends").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn cancel(&self, _: &String) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// The starts and ends that jobs noted, by name: milliseconds since 1970.
+pub fn jobs(world: &Path) -> BTreeMap<String, (Vec<u128>, Vec<u128>)> {
+    let times = |path: PathBuf| -> Vec<u128> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| line.parse().expect("a time")).collect()
+    };
+    let folders = std::fs::read_dir(world.join("jobs")).into_iter().flatten();
+    let folders = folders.map(|folder| folder.expect("a folder").path());
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    folders.map(|path| (name(&path), (times(path.join("starts")), times(path.join("ends"))))).collect()
+}
+
 /// Waits in its second step until the file `go-<name>` is there, or it is cancelled.
 async fn slow(context: Context, parameters: Parameters) -> Result<(), Failure> {
     let given = &parameters;
@@ -140,7 +223,8 @@ async fn asks(context: Context, parameters: Parameters) -> Result<(), Failure> {
 
 async fn parent(context: Context, parameters: Parameters) -> Result<Value, Failure> {
     let given = json!({ "name": parameters.name, "world": parameters.world });
-    context.sub_run("child", NewRun::of("short", given)).await
+    let flow = if parameters.name.starts_with("asking") { "asks" } else { "short" };
+    context.sub_run("child", NewRun::of(flow, given)).await
 }
 
 async fn fails(context: Context, parameters: Parameters) -> Result<(), Failure> {
@@ -158,6 +242,7 @@ async fn fails(context: Context, parameters: Parameters) -> Result<(), Failure> 
 pub fn registry() -> Registry {
     Registry::new()
         .with(Flow::new("short", short).describe("Four steps"))
+        .with(Flow::new("haul", haul))
         .with(Flow::new("slow", slow))
         .with(Flow::new("asks", asks))
         .with(Flow::new("parent", parent))

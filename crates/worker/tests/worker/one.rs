@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use engine::Orchestrator;
-use prefect::{Client, Settings, StateType};
+use prefect::{Client, Keyset, Settings, StateType};
 use serde_json::{Value, json};
 
 use crate::common::{acts, deployments, registry, run, start, tasks, until};
@@ -124,6 +124,30 @@ async fn life(mut server: server::Server) {
     until(&client, id, Completed).await;
     assert_eq!(acts(&world).get("asking/center 1280.5"), Some(&1));
 
+    // It asks, and is answered in the interface's form; what does not fit is refused, and it waits on.
+    let id = run(&client, "asks", "asking-there", &world).await;
+    let paused = until(&client, id, Paused).await;
+    let keys = Keyset::of("Suspended", "center-1");
+    assert_eq!(paused.state.unwrap().state_details.run_input_keyset, Some(keys.details()));
+    let form = question(&client, id, &keys).await;
+    assert_eq!(form["properties"]["center"]["type"], "number", "{form}");
+    assert!(!client.resume_with(id, &json!({ "center": "left" })).await.unwrap().is_accept());
+    assert!(!client.resume(id).await.unwrap().is_accept(), "the form wants an answer");
+    assert!(client.resume_with(id, &json!({ "center": 640.25 })).await.unwrap().is_accept());
+    until(&client, id, Completed).await;
+    assert_eq!(acts(&world).get("asking-there/center 640.25"), Some(&1));
+
+    // So does a run of another run, which is how a dispatcher's reconstruction asks.
+    let id = run(&client, "parent", "asking-below", &world).await;
+    let child = child(&client, id).await;
+    until(&client, child, Paused).await;
+    question(&client, child, &Keyset::of("Paused", "center-1")).await;
+    assert_eq!(client.flow_run(id).await.unwrap().unwrap().state_type(), Some(Running));
+    assert!(client.resume_with(child, &json!({ "center": 7.5 })).await.unwrap().is_accept());
+    until(&client, child, Completed).await;
+    until(&client, id, Completed).await;
+    assert_eq!(acts(&world).get("asking-below/center 7.5"), Some(&1));
+
     // A person pauses it there, and lets it go on there.
     let id = run(&client, "slow", "halted", &world).await;
     until(&client, id, Running).await;
@@ -196,6 +220,31 @@ async fn life(mut server: server::Server) {
     worker.stop().await;
     // The wait of the run that was handed back is the only step that was at work when its worker left.
     assert!(acts(&world).values().all(|count| *count == 1), "{:?}", acts(&world));
+}
+
+/// The form of a question, as soon as it is there.
+async fn question(client: &Client, run: uuid::Uuid, keys: &Keyset) -> Value {
+    let begun = Instant::now();
+    loop {
+        if let Some(form) = client.question(run, keys).await.unwrap() {
+            return form;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "no form");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The run of a run, as soon as it is there.
+async fn child(client: &Client, run: uuid::Uuid) -> uuid::Uuid {
+    let filter = json!({ "flow_runs": { "parent_flow_run_id": { "any_": [run] } } });
+    let begun = Instant::now();
+    loop {
+        if let Some(child) = client.flow_runs(filter.clone()).await.unwrap().first() {
+            return child.id;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no child of {run}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Set-up makes what is missing, and nothing the second time.

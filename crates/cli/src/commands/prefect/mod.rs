@@ -1,6 +1,7 @@
 //! `beamrail prefect`: set-up and diagnosis of a Prefect server.
 
 mod setup;
+mod start;
 mod status;
 mod work;
 
@@ -13,6 +14,7 @@ use worker::{Change, Item, Saved, Wanted};
 use super::beam::{Beam, BeamArgs};
 use crate::exit::{Exit, Failure};
 use crate::grid::Grid;
+pub(crate) use start::{Start, start};
 pub(crate) use work::work;
 
 /// Prefect: set-up and diagnosis
