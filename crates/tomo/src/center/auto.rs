@@ -9,6 +9,7 @@ use super::seam::{Seam, SeamRows};
 use super::verdict::{self, Findings};
 use super::{Estimate, Input, Method, Options, need_sinograms};
 use crate::error::Result;
+use rayon::prelude::*;
 
 /// Looks for the centre in the way that suits the scan: all mirrored pairs over 360°, the seam over 180°.
 ///
@@ -65,7 +66,7 @@ fn prepare(input: &Input, coverage: &Coverage) -> (Vec<Seam>, Vec<(usize, Rows)>
     let seams = if full_turn { Vec::new() } else { Seam::of(coverage) };
     let rows = input
         .sinograms
-        .iter()
+        .par_iter()
         .map(|(row, sinogram)| {
             let data = if full_turn {
                 Rows::Turn(TurnRows::new(input, coverage, sinogram))
@@ -104,7 +105,7 @@ fn gap_error(input: &Input, coverage: &Coverage, seams: &[Seam], center: f64) ->
     }
     let rows: Vec<(usize, Rows)> = input
         .sinograms
-        .iter()
+        .par_iter()
         .map(|(row, sinogram)| {
             let wider = seams.iter().map(|s| s.widened(0.25 * coverage.step).rows(sinogram, input.columns));
             (*row, Rows::Seams(wider.collect()))
@@ -209,14 +210,16 @@ fn survey(rows: &[(usize, Rows)], columns: usize) -> Survey {
         }
     };
     if rows.iter().all(|(_, r)| matches!(r, Rows::Turn(_))) {
-        let curves: Vec<Option<Curve>> =
-            rows.iter().map(|(_, r)| if let Rows::Turn(t) = r { Some(t.curve()) } else { None }).collect();
+        let curves: Vec<Option<Curve>> = rows
+            .par_iter()
+            .map(|(_, r)| if let Rows::Turn(t) = r { Some(t.curve()) } else { None })
+            .collect();
         take(&curves, 0.0, (columns - 1) as f64);
     } else {
         for trial in trial_centers(columns) {
             let Some(window) = Window::new(columns, trial) else { continue };
             let curves: Vec<Option<Curve>> =
-                rows.iter().map(|(_, r)| r.score(&window).map(|s| s.curve())).collect();
+                rows.par_iter().map(|(_, r)| r.score(&window).map(|s| s.curve())).collect();
             let reach = 0.25 * window.len() as f64;
             take(&curves, window.center - reach, window.center + reach);
         }
@@ -287,7 +290,7 @@ pub(super) fn refine(rows: &[(usize, Rows)], columns: usize, start: f64) -> Refi
     let mut sigma = f64::INFINITY;
     for round in 0..5 {
         let Some(window) = Window::new(columns, center) else { return lost };
-        let scores: Vec<Score> = rows.iter().filter_map(|(_, r)| r.score(&window)).collect();
+        let scores: Vec<Score> = rows.par_iter().filter_map(|(_, r)| r.score(&window)).collect();
         let Some(score) = total(&scores, None) else { return lost };
         let Some((next, bend)) = score.maximum(center, 2.0) else { return lost };
         let settled = (next - center).abs() < 1e-3;
@@ -327,10 +330,8 @@ fn jackknife(scores: &[Score], center: f64) -> f64 {
 }
 
 fn joint_score(rows: &[(usize, Rows)], window: &Window) -> Option<Score> {
-    rows.iter().filter_map(|(_, r)| r.score(window)).reduce(|mut sum, score| {
-        sum.add(&score, 1.0);
-        sum
-    })
+    let scores: Vec<Score> = rows.par_iter().filter_map(|(_, r)| r.score(window)).collect();
+    total(&scores, None)
 }
 
 /// The centre in each row alone: near the common one where the row has a maximum there, else its own best.
@@ -341,7 +342,7 @@ fn single_rows(
     columns: usize,
 ) -> Vec<RowFinding> {
     let window = Window::new(columns, refined.center);
-    rows.iter()
+    rows.par_iter()
         .zip(&survey.rows)
         .map(|((row, data), (gain, sigmas))| {
             let best = largest(gain, |_| true).unwrap_or(0);

@@ -10,6 +10,7 @@ use super::auto::{self, RowFinding, Rows};
 use super::overlap::TurnRows;
 use super::pairs::{Coverage, pair_180};
 use super::{Input, moment, vo};
+use rayon::prelude::*;
 
 /// A centre and its standard deviation, columns.
 #[derive(Debug, Clone, Copy)]
@@ -44,14 +45,14 @@ pub(super) fn with_whole_scan(
     let half_turn = (coverage.span() - std::f64::consts::PI).abs() < 5f64.to_radians();
     let whole: Vec<&[f32]> = input
         .sinograms
-        .iter()
+        .par_iter()
         .zip(rows)
         .filter(|((_, sinogram), row)| row.score >= ASKED && !moment::is_cut_off(sinogram, input.columns))
         .map(|((_, sinogram), _)| sinogram.as_slice())
         .collect();
     if half_turn && !whole.is_empty() && seam.sigma.is_finite() {
         let reach = (4.0 * seam.sigma).clamp(2.0, 8.0);
-        let (_, fine) = vo::refine(whole.iter().copied(), input.columns, coverage, seam.center, reach);
+        let (_, fine) = vo::refine(&whole, input.columns, coverage, seam.center, reach);
         let by_row: Vec<f64> = fine.cost.iter().map(|cost| fine.minimum(cost).0).collect();
         let vo = opinion(fine.joint_minimum().0, &by_row, 0.5 * fine.step);
         if (vo.center - seam.center).abs() > (1.0f64).max(4.0 * seam.sigma.hypot(vo.sigma)) {
@@ -62,7 +63,7 @@ pub(super) fn with_whole_scan(
         names.push("Vo's method");
         // The accuracy of the centres of mass shows only in the rows' scatter.
         let masses: Vec<f64> =
-            whole.iter().filter_map(|s| moment::center(s, input.columns, coverage)).collect();
+            whole.par_iter().filter_map(|s| moment::center(s, input.columns, coverage)).collect();
         if masses.len() >= 3 {
             let mean = masses.iter().sum::<f64>() / masses.len() as f64;
             hear(opinion(mean, &masses, 0.0), "centres of mass", &mut all, &mut names);

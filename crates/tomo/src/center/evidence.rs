@@ -69,19 +69,13 @@ pub fn evidence(
     };
     let radius = slice.radius(middle).max(1.0);
     let spacing = 2.0 * radius / (size as f64 * zoom);
-    let tiles = candidates
-        .iter()
-        .map(|&center| {
-            let mut tile = slice.image(center, size, spacing, radius);
-            let half = 0.5 * (size as f64 - 1.0);
-            for (i, value) in tile.iter_mut().enumerate() {
-                let (x, y) = ((i % size) as f64 - half, (i / size) as f64 - half);
-                if x.hypot(y) * spacing > radius {
-                    *value = 0.0;
-                }
-            }
-            tile
-        })
-        .collect();
+    let mut tiles = slice.images(candidates, size, spacing, radius);
+    let half = 0.5 * (size as f64 - 1.0);
+    for (i, value) in tiles.iter_mut().flat_map(|tile| tile.iter_mut().enumerate()) {
+        let (x, y) = ((i % size) as f64 - half, (i / size) as f64 - half);
+        if x.hypot(y) * spacing > radius {
+            *value = 0.0;
+        }
+    }
     Ok(Evidence { candidates: candidates.to_vec(), size, spacing, tiles })
 }

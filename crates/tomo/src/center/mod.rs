@@ -25,11 +25,13 @@ pub mod verdict;
 pub mod vo;
 
 mod combine;
+mod likeness;
 mod moment;
 mod prepare;
 mod project;
 mod score;
 mod seam;
+mod tiles;
 
 pub use evidence::{Evidence, evidence};
 pub use pairs::pair_180;

@@ -6,9 +6,10 @@
 //! What stays in place during a full turn (rings, the beam's shape) is subtracted first: the mean over a full
 //! turn is itself symmetric about the centre, so that costs no accuracy.
 
+use super::likeness::disc_correlation;
 use super::pairs::{Circle, Coverage};
 use super::prepare::{Window, clean_row};
-use super::score::{Curve, Score, chance, disc_correlation};
+use super::score::{Curve, Score, chance};
 use super::seam::{response, smooth};
 use super::{Estimate, Input, Method, Options, need_sinograms};
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! A small filtered back-projection for judging centres: fast on few points, indifferent to exact gain.
 
 use super::pairs::Coverage;
+use super::tiles::{Grid, LANES, Rows};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex32;
 
@@ -117,46 +118,25 @@ impl Slice {
         Filtered { rows: out, offset }
     }
 
-    /// Reconstructs `size` × `size` points, `spacing` columns apart, the axis in their middle. Points that no
-    /// projection sees are left at what the others give, and those more than `reach` columns from the axis at 0.
-    pub(super) fn image(&self, center: f64, size: usize, spacing: f64, reach: f64) -> Vec<f32> {
-        let made;
-        let filtered = match &self.filtered {
-            Some(filtered) => filtered,
-            None => {
-                made = self.filter(Some(center));
-                &made
-            }
-        };
-        let width = filtered.rows.first().map_or(0, Vec::len);
-        let mut image = vec![0.0f32; size * size];
-        if width < 2 {
-            return image;
-        }
-        let middle = 0.5 * (size as f64 - 1.0);
-        let limit = (width - 2) as f32;
-        // Each value with the step to the next: one look-up for both.
-        let mut steps = vec![[0.0f32; 2]; width - 1];
-        let ranges: Vec<_> = (0..size).map(|y| within(y, size, reach / spacing)).collect();
-        for (row, &(angle, weight)) in filtered.rows.iter().zip(&self.angles) {
-            let (sin, cos) = angle.sin_cos();
-            let step = (cos * spacing) as f32;
-            for (entry, pair) in steps.iter_mut().zip(row.windows(2)) {
-                *entry = [pair[0], pair[1] - pair[0]];
-            }
-            for ((y, line), range) in image.chunks_exact_mut(size).enumerate().zip(&ranges) {
-                let up = middle - y as f64;
-                let start = (filtered.offset as f64 + center + spacing * (up * sin - middle * cos)) as f32;
-                for (x, value) in range.clone().zip(&mut line[range.clone()]) {
-                    let s = (start + step * x as f32).clamp(0.0, limit);
-                    let at = s as i32;
-                    let part = s - at as f32;
-                    let Some([here, more]) = steps.get(at as usize) else { continue };
-                    *value += weight * (here + part * more);
+    /// Reconstructs `size` × `size` points, `spacing` columns apart, about each centre, the axis in their middle. Points
+    /// that no projection sees are left at what the others give, and those more than `reach` columns from the axis at 0.
+    pub(super) fn images(&self, centers: &[f64], size: usize, spacing: f64, reach: f64) -> Vec<Vec<f32>> {
+        let ranges = (0..size).map(|y| within(y, size, reach / spacing)).collect();
+        let grid = Grid { size, spacing, ranges };
+        let about = |centers: &[f64]| {
+            let made: Vec<Filtered>;
+            let filtered: Vec<&Filtered> = match &self.filtered {
+                Some(filtered) => vec![filtered; centers.len()],
+                None => {
+                    made = centers.iter().map(|center| self.filter(Some(*center))).collect();
+                    made.iter().collect()
                 }
-            }
-        }
-        image
+            };
+            let rows = filtered.iter().map(|filtered| filtered.rows.as_slice()).collect();
+            let axes = filtered.iter().zip(centers).map(|(f, center)| f.offset as f64 + center).collect();
+            Rows { rows, axes, angles: &self.angles }.images(&grid)
+        };
+        centers.chunks(LANES).flat_map(about).collect()
     }
 
     /// Radius, in columns, of the circle about the axis that every direction sees (from one side or the other).

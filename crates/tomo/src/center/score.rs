@@ -1,6 +1,5 @@
 //! The score of every centre: a log-likelihood, kept as its spectrum so that any sub-pixel centre can be asked.
 
-use pulp::{Arch, Simd, WithSimd};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
@@ -165,122 +164,9 @@ impl Curve {
     }
 }
 
-/// In-place inverse of a symmetric positive definite matrix (n × n, row-major) by Cholesky's factors.
-/// Returns false, the matrix spoiled, when it is not positive definite.
-pub(super) fn invert_positive(a: &mut [f64], n: usize) -> bool {
-    Arch::new().dispatch(Invert { a, n })
-}
-
-/// [`invert_positive`], in loops along rows, which the compiler turns into vectors. No sum changes its order by it, so
-/// every processor gets the same bits.
-struct Invert<'a> {
-    a: &'a mut [f64],
-    n: usize,
-}
-
-impl WithSimd for Invert<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> bool {
-        let Self { a, n } = self;
-        // a = Rᵀ R in the upper triangle.
-        for k in 0..n {
-            let (above, rest) = a.split_at_mut((k + 1) * n);
-            let row = &mut above[k * n..];
-            let pivot = row[k];
-            if !(pivot > 0.0 && pivot.is_finite()) {
-                return false;
-            }
-            let root = pivot.sqrt();
-            row[k..].iter_mut().for_each(|value| *value /= root);
-            for (j, other) in (k + 1..n).zip(rest.chunks_exact_mut(n)) {
-                let factor = row[j];
-                other[j..].iter_mut().zip(&row[j..]).for_each(|(value, r)| *value -= r * factor);
-            }
-        }
-        // (Rᵀ)⁻¹ by rows, then a⁻¹ = R⁻¹ (Rᵀ)⁻¹.
-        let mut inverse = vec![0.0; n * n];
-        for i in 0..n {
-            let (above, rest) = inverse.split_at_mut(i * n);
-            let row = &mut rest[..n];
-            for (k, other) in above.chunks_exact(n).enumerate() {
-                let factor = a[k * n + i];
-                row[..=k].iter_mut().zip(other).for_each(|(value, r)| *value -= factor * r);
-            }
-            let pivot = a[i * n + i];
-            row[..i].iter_mut().for_each(|value| *value /= pivot);
-            row[i] = 1.0 / pivot;
-        }
-        a.fill(0.0);
-        for (k, row) in inverse.chunks_exact(n).enumerate() {
-            for (i, out) in a.chunks_exact_mut(n).enumerate().take(k + 1) {
-                let factor = row[i];
-                out[..=i].iter_mut().zip(row).for_each(|(value, r)| *value += factor * r);
-            }
-        }
-        for i in 0..n {
-            for j in 0..i {
-                a[j * n + i] = a[i * n + j];
-            }
-        }
-        true
-    }
-}
-
-/// 2 J₁(z)/z, the correlation of a uniform disc's Fourier values a distance z apart.
-/// J₁ by the rational approximations of Abramowitz & Stegun 9.4.4 and 9.4.6 (error below 1e-7).
-pub(super) fn disc_correlation(z: f64) -> f64 {
-    let z = z.abs();
-    if z <= 3.0 {
-        let t = (z / 3.0) * (z / 3.0);
-        let terms =
-            [0.5, -0.562_499_85, 0.210_935_73, -0.039_542_89, 0.004_433_19, -0.000_317_61, 0.000_011_09];
-        return 2.0 * terms.iter().rev().fold(0.0, |sum, c| sum * t + c);
-    }
-    let t = 3.0 / z;
-    let f =
-        [0.797_884_56, 0.000_001_56, 0.016_596_67, 0.000_171_05, -0.002_495_11, 0.001_136_53, -0.000_200_33];
-    let p =
-        [-2.356_194_49, 0.124_996_12, 0.000_056_50, -0.006_378_79, 0.000_743_48, 0.000_798_24, -0.000_291_66];
-    let amplitude = f.iter().rev().fold(0.0, |sum, c| sum * t + c);
-    let phase = z + p.iter().rev().fold(0.0, |sum, c| sum * t + c);
-    2.0 * amplitude * phase.cos() / (z * z.sqrt())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn inverse_times_matrix_is_one() {
-        let n = 5;
-        let mut a = vec![0.0; n * n];
-        for i in 0..n {
-            for j in 0..n {
-                a[i * n + j] =
-                    (-((i as f64 - j as f64) / 2.0).powi(2)).exp() + if i == j { 0.1 } else { 0.0 };
-            }
-        }
-        let original = a.clone();
-        assert!(invert_positive(&mut a, n));
-        for i in 0..n {
-            for j in 0..n {
-                let sum: f64 = (0..n).map(|k| original[i * n + k] * a[k * n + j]).sum();
-                assert!((sum - f64::from(u8::from(i == j))).abs() < 1e-10);
-            }
-        }
-        assert!(!invert_positive(&mut [1.0, 2.0, 2.0, 1.0], 2));
-    }
-
-    #[test]
-    fn bessel_values_from_tables() {
-        // J1(1) = 0.4400505857, J1(5) = -0.3275791376, J1(20) = 0.0668331242
-        for (z, j) in [(1.0, 0.440_050_585_7), (5.0, -0.327_579_137_6), (20.0, 0.066_833_124_2)] {
-            assert!((disc_correlation(z) - 2.0 * j / z).abs() < 1e-7, "z {z}");
-        }
-        assert!((disc_correlation(0.0) - 1.0).abs() < 1e-12);
-    }
 
     #[test]
     fn score_of_a_known_shift_peaks_there() {

@@ -9,9 +9,10 @@
 //! couples both sides. It weighs pairs by their angle, frequencies by their noise, and ignores what the gap
 //! at the seam makes unknowable. Its curvature is the accuracy.
 
+use super::likeness::{LANES, Model, Sides, mean_correlation};
 use super::pairs::Coverage;
 use super::prepare::{Window, clean_row};
-use super::score::{Score, disc_correlation, invert_positive};
+use super::score::Score;
 use rustfft::num_complex::Complex64;
 use std::f64::consts::PI;
 
@@ -103,7 +104,7 @@ pub(super) struct SeamRows {
 }
 
 /// Bins that share one covariance.
-const BAND: usize = 8;
+const BAND: usize = LANES;
 
 /// Power that does not follow the model (sampling, motion, the beam's shape), as a part of the signal's.
 const MISFIT: f64 = 0.02;
@@ -135,9 +136,7 @@ impl SeamRows {
         let independent = window.len() as f64 / window.nfft as f64;
 
         let mut bins = vec![Complex64::ZERO; window.bins()];
-        let mut matrix = vec![0.0; n * n];
-        let sines: Vec<f64> =
-            angles.iter().flat_map(|a| angles.iter().map(move |b| (0.5 * (a - b)).sin())).collect();
+        let mut sides = Sides::new(&angles, na);
         for (band, &total) in power.iter().enumerate() {
             let from = (band * BAND).max(1);
             let to = ((band + 1) * BAND).min(window.bins());
@@ -151,33 +150,8 @@ impl SeamRows {
             }
             let own = floor + signal * (MISFIT + (omega / PI).powi(6));
             let pedestal = if with_static { 30.0 * total } else { 0.0 };
-            for i in 0..n {
-                for j in 0..=i {
-                    let z = 2.0 * omega * radius * sines[i * n + j];
-                    let mut value = signal * disc_correlation(z);
-                    if i == j {
-                        value += own;
-                    }
-                    if (i < na) == (j < na) {
-                        value += pedestal;
-                    }
-                    matrix[i * n + j] = value;
-                    matrix[j * n + i] = value;
-                }
-            }
-            if !invert_positive(&mut matrix, n) {
-                continue;
-            }
-            let mut sums = [Complex64::ZERO; BAND];
-            for (i, first) in spectra[..na].iter().enumerate() {
-                let mut inner = [Complex64::ZERO; BAND];
-                for (second, share) in spectra[na..].iter().zip(&matrix[i * n + na..]) {
-                    inner.iter_mut().zip(&second[from..to]).for_each(|(sum, value)| *sum -= value * share);
-                }
-                for ((sum, value), inner) in sums.iter_mut().zip(&first[from..to]).zip(inner) {
-                    *sum += value.conj() * inner;
-                }
-            }
+            let model = Model { distance: 2.0 * omega * radius, signal, own, pedestal };
+            let Some(sums) = sides.couple(&model, &spectra, from..to) else { continue };
             bins[from..to].iter_mut().zip(sums).for_each(|(bin, sum)| *bin = sum * independent);
         }
         bins.iter().any(|g| g.norm() > 0.0).then_some(Score {
@@ -211,6 +185,7 @@ fn reach(
     if na < 6 || angles.len() - na < 6 {
         return 1.0;
     }
+    let sines: Vec<f64> = neighbours.iter().map(|&(i, j)| (0.5 * (angles[i] - angles[j])).sin()).collect();
     let means: Vec<Vec<Complex64>> = sides
         .iter()
         .map(|&(from, to)| {
@@ -238,13 +213,7 @@ fn reach(
             }
         }
         for (sum, factor) in misfit.iter_mut().zip(FACTORS) {
-            let expected: f64 = neighbours
-                .iter()
-                .map(|&(i, j)| {
-                    disc_correlation(2.0 * omega * usual * factor * (0.5 * (angles[i] - angles[j])).sin())
-                })
-                .sum::<f64>()
-                / neighbours.len() as f64;
+            let expected = mean_correlation(&sines, 2.0 * omega * usual * factor);
             *sum += (likeness / size.max(f64::MIN_POSITIVE) - share * expected).powi(2);
         }
     }
