@@ -1,13 +1,16 @@
 //! What happens to one pair of detector rows: sinograms, their filters, gridrec, filters on slices.
 
+use std::ops::Range;
+
 use tomo::Aligned;
 use tomo::angular::{AngularFill, AngularFillWorkspace};
 use tomo::beam_hardening::Polynomial;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
+use tomo::normalize::Counts;
 use tomo::ring::RingOptions;
 use tomo::stitch::{StitchOptions, Stitcher};
 use tomo::stripes::{
-    FourierWavelet, FourierWaveletOptions, FourierWaveletWorkspace, Smoothing, SmoothingOptions,
+    Fill, FourierWavelet, FourierWaveletOptions, FourierWaveletWorkspace, Smoothing, SmoothingOptions,
     SmoothingWorkspace, Titarenko, TitarenkoOptions, TitarenkoWorkspace,
 };
 use volume::Histogram;
@@ -171,14 +174,20 @@ impl Chain {
         let rows = if both { 2 } else { 1 };
         let mut quality = Quality::default();
         for (offset, sinogram) in sinograms.iter_mut().take(rows).enumerate() {
-            let counts =
-                clocks.time(Stage::Correct, || sinogram_row(normalizer, samples, row + offset, sinogram))?;
+            let mut counts = Counts::default();
+            let mut correct = |angles: Range<usize>, lines: &mut [f32]| {
+                counts += sinogram_row(normalizer, samples, row + offset, angles, lines)?;
+                if let Some(hardening) = &self.hardening {
+                    hardening.apply(lines);
+                }
+                Ok(())
+            };
+            self.sinogram(stripes, sinogram, &mut correct, clocks)?;
             if images[offset].is_some() {
                 quality.not_finite += counts.non_finite as u64;
                 quality.clipped += counts.clipped as u64;
                 quality.total += sinogram.len() as u64;
             }
-            clocks.time(Stage::Sinogram, || self.filter_sinogram(stripes, sinogram))?;
         }
         let mut ready: [&[f32]; 2] = [&sinograms[0], &sinograms[1]];
         if let Some(stitcher) = &self.stitcher {
@@ -243,23 +252,39 @@ impl Chain {
         }
     }
 
-    fn filter_sinogram(&self, workspace: &mut StripesWorkspace, sinogram: &mut [f32]) -> Result<()> {
-        if let Some(hardening) = &self.hardening {
-            hardening.apply(sinogram);
+    /// Makes a sinogram by `correct`, and removes its stripes.
+    fn sinogram(
+        &self,
+        workspace: &mut StripesWorkspace,
+        sinogram: &mut [f32],
+        correct: &mut Fill<'_>,
+        clocks: &Clocks,
+    ) -> Result<()> {
+        if let (Stripes::FourierWavelet(plan), StripesWorkspace::FourierWavelet(scratch)) =
+            (&self.stripes, &mut *workspace)
+        {
+            return clocks
+                .time_apart(Stage::Sinogram, Stage::Correct, |part| {
+                    plan.remove_filling(scratch, sinogram, &mut |angles, lines| {
+                        part.time(|| correct(angles, lines))
+                    })
+                })
+                .map_err(Error::numerics("flat and dark field, stripes"));
         }
-        match (&self.stripes, workspace) {
-            (Stripes::FourierWavelet(plan), StripesWorkspace::FourierWavelet(scratch)) => {
-                plan.remove(scratch, sinogram)
-            }
-            (Stripes::Titarenko(plan), StripesWorkspace::Titarenko(scratch)) => {
-                plan.remove(scratch, sinogram)
-            }
-            (Stripes::Smoothing(plan), StripesWorkspace::Smoothing(scratch)) => {
-                plan.remove(scratch, sinogram)
-            }
-            _ => Ok(()),
-        }
-        .map_err(Error::numerics("stripes"))
+        clocks
+            .time(Stage::Correct, || correct(0..self.projections, sinogram))
+            .map_err(Error::numerics("flat and dark field"))?;
+        clocks
+            .time(Stage::Sinogram, || match (&self.stripes, workspace) {
+                (Stripes::Titarenko(plan), StripesWorkspace::Titarenko(scratch)) => {
+                    plan.remove(scratch, sinogram)
+                }
+                (Stripes::Smoothing(plan), StripesWorkspace::Smoothing(scratch)) => {
+                    plan.remove(scratch, sinogram)
+                }
+                _ => Ok(()),
+            })
+            .map_err(Error::numerics("stripes"))
     }
 }
 

@@ -72,6 +72,17 @@ impl Clocks {
         self.spent(stage).time(work)
     }
 
+    /// As [`Clocks::time`] for work that now and then does a part that belongs to another stage: what it times with the
+    /// clock that it is given counts there.
+    pub fn time_apart<T>(&self, stage: Stage, part: Stage, work: impl FnOnce(&Spent) -> T) -> T {
+        let (all, apart) = (Spent::default(), Spent::default());
+        let result = all.time(|| work(&apart));
+        let (all, apart) = (all.nanoseconds(), apart.nanoseconds());
+        self.spent(part).add(apart.0, apart.1);
+        self.spent(stage).add(all.0.saturating_sub(apart.0), all.1.saturating_sub(apart.1));
+        result
+    }
+
     /// The clock of one stage, for threads that keep their own.
     pub fn spent(&self, stage: Stage) -> &Arc<Spent> {
         &self.stages[stage as usize]

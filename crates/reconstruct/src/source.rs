@@ -96,6 +96,15 @@ impl Source {
         values * (samples + raw) + flats
     }
 
+    /// Bytes that one row of one projection takes where it is read from.
+    pub fn line_bytes(&self) -> u64 {
+        let info = self.scan.info();
+        match &self.spool {
+            Some(_) => 4 * self.columns() as u64,
+            None => (info.columns * info.dtype.bytes() * self.binning) as u64,
+        }
+    }
+
     /// Reads `rows` of all projections into `block`, reusing its memory.
     pub fn read(&self, rows: Range<usize>, block: &mut Block) -> Result<()> {
         let mut samples = block.samples.take().unwrap_or_else(|| Samples::empty(self.scan.info().dtype));
@@ -272,7 +281,8 @@ impl Source {
             .map(|(&row, block)| {
                 let mut sinogram = vec![0f32; self.projections() * self.columns()];
                 if let (Some(samples), Some(normalizer)) = (&block.samples, &block.normalizer) {
-                    sinogram_row(normalizer, samples, 0, &mut sinogram)?;
+                    sinogram_row(normalizer, samples, 0, 0..self.projections(), &mut sinogram)
+                        .map_err(Error::numerics("flat and dark field"))?;
                 }
                 Ok((row, sinogram))
             })
@@ -292,19 +302,19 @@ fn extend(stack: &mut Vec<f32>, samples: &Samples, range: Range<usize>) {
 /// Projections handled at once where whole projections pass through.
 pub const BATCH: usize = 16;
 
-/// One row of a block as a −log sinogram, whatever the type of the samples.
+/// One row of a block as a −log sinogram, a range of its angles, whatever the type of the samples.
 pub fn sinogram_row(
     normalizer: &Normalizer,
     samples: &Samples,
     row: usize,
+    angles: Range<usize>,
     out: &mut [f32],
-) -> Result<tomo::normalize::Counts> {
+) -> tomo::Result<tomo::normalize::Counts> {
     match samples {
-        Samples::U8(data) => normalizer.sinogram(data, row, out),
-        Samples::U16(data) => normalizer.sinogram(data, row, out),
-        Samples::F32(data) => normalizer.sinogram(data, row, out),
+        Samples::U8(data) => normalizer.sinogram_part(data, row, angles, out),
+        Samples::U16(data) => normalizer.sinogram_part(data, row, angles, out),
+        Samples::F32(data) => normalizer.sinogram_part(data, row, angles, out),
     }
-    .map_err(Error::numerics("flat and dark field"))
 }
 
 /// One whole projection as transmission, whatever the type of the samples.

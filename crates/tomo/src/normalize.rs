@@ -8,6 +8,8 @@
 //! Samples that are not finite (masked or broken pixels of float scans) are replaced by the straight line
 //! between their finite neighbours in the detector row and counted, as are the clipped ones.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result, check_len};
 use crate::flats::{choose, finite_mean, replace_non_finite, weighted_mean};
 use crate::normalize_line::{Reference, Transmission, minus_log, repair};
@@ -236,11 +238,25 @@ impl Normalizer {
 
     /// One detector row of a block (angles, rows, columns) → its sinogram (angles, columns).
     pub fn sinogram<T: Sample>(&self, block: &[T], row: usize, out: &mut [f32]) -> Result<Counts> {
+        self.sinogram_part(block, row, 0..self.projections, out)
+    }
+
+    /// The same for a range of angles: that part of the sinogram.
+    pub fn sinogram_part<T: Sample>(
+        &self,
+        block: &[T],
+        row: usize,
+        angles: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<Counts> {
         check_len("block of projections", block.len(), self.projections * self.rows * self.columns)?;
-        check_len("sinogram", out.len(), self.projections * self.columns)?;
+        check_len("sinogram", out.len(), angles.len() * self.columns)?;
         self.check_row(row)?;
+        if angles.end > self.projections {
+            self.check_index(angles.end)?;
+        }
         let mut counts = Counts::default();
-        for (index, line) in out.chunks_exact_mut(self.columns).enumerate() {
+        for (index, line) in angles.zip(out.chunks_exact_mut(self.columns)) {
             let start = (index * self.rows + row) * self.columns;
             counts += self.line(index, row, &block[start..start + self.columns], line);
         }

@@ -39,10 +39,15 @@ impl Spent {
         self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
     }
 
+    /// Nanoseconds of CPU and of wall time, added over threads.
+    pub fn nanoseconds(&self) -> (u64, u64) {
+        (self.cpu_ns.load(Ordering::Relaxed), self.busy_ns.load(Ordering::Relaxed))
+    }
+
     /// CPU seconds and wall seconds, added over threads.
     pub fn seconds(&self) -> (f64, f64) {
-        let seconds = |ns: &AtomicU64| ns.load(Ordering::Relaxed) as f64 * 1e-9;
-        (seconds(&self.cpu_ns), seconds(&self.busy_ns))
+        let (cpu, busy) = self.nanoseconds();
+        (cpu as f64 * 1e-9, busy as f64 * 1e-9)
     }
 }
 

@@ -11,7 +11,7 @@
 //! Only the branch that is low-pass along angles is ever needed, and the weight is below 1e-8 beyond |k| ≈ 6σ,
 //! so G is a small real Fourier transform, done as matrix products over the pairs (i, N − i).
 
-use super::fw_transform::Remove;
+use super::fw_transform::{Fill, Remove};
 use super::kernels::{BLOCK, STRIP, round_up};
 use super::wavelet::{Wavelet, reflect};
 use crate::aligned::Aligned;
@@ -177,6 +177,30 @@ impl FourierWavelet {
 
     /// Removes the stripes of one sinogram (angles, columns) in place.
     pub fn remove(&self, workspace: &mut FourierWaveletWorkspace, sinogram: &mut [f32]) -> Result<()> {
+        self.run(workspace, sinogram, None)
+    }
+
+    /// The same for a sinogram that is yet to be made: `fill` is called with ranges of angles, in turn and each once,
+    /// and the lines to be filled, which are used while they are in the cache. The result is that of
+    /// [`FourierWavelet::remove`].
+    ///
+    /// # Errors
+    /// As [`FourierWavelet::remove`], and those of `fill`.
+    pub fn remove_filling(
+        &self,
+        workspace: &mut FourierWaveletWorkspace,
+        sinogram: &mut [f32],
+        fill: &mut Fill<'_>,
+    ) -> Result<()> {
+        self.run(workspace, sinogram, Some(fill))
+    }
+
+    fn run(
+        &self,
+        workspace: &mut FourierWaveletWorkspace,
+        sinogram: &mut [f32],
+        fill: Option<&mut Fill<'_>>,
+    ) -> Result<()> {
         check_len("sinogram", sinogram.len(), self.angles * self.columns)?;
         if workspace.made_for.iter().copied().ne(self.levels.iter().map(Level::size)) {
             return Err(Error::parameter(
@@ -185,7 +209,7 @@ impl FourierWavelet {
                 "make it with this plan's workspace()",
             ));
         }
-        self.arch.dispatch(Remove { plan: self, workspace, sinogram })
+        self.arch.dispatch(Remove { plan: self, workspace, sinogram, fill })
     }
 }
 

@@ -8,22 +8,31 @@ use super::kernels::{
 };
 use crate::error::{Error, Result};
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Makes lines of a sinogram: those of a range of angles.
+pub type Fill<'a> = dyn FnMut(Range<usize>, &mut [f32]) -> Result<()> + 'a;
+
+/// Lines that are made at a time, so many that they stay in the second-level cache until they have been used.
+const FILLED: usize = 32;
 
 /// Removes the stripes of a sinogram whose length has been checked.
-pub(super) struct Remove<'a> {
+pub(super) struct Remove<'a, 'b> {
     pub(super) plan: &'a FourierWavelet,
     pub(super) workspace: &'a mut FourierWaveletWorkspace,
     pub(super) sinogram: &'a mut [f32],
+    /// Makes the sinogram's lines as they are needed; without, they are there.
+    pub(super) fill: Option<&'a mut Fill<'b>>,
 }
 
-impl WithSimd for Remove<'_> {
+impl WithSimd for Remove<'_, '_> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Result<()> {
-        let Self { plan, workspace, sinogram } = self;
+        let Self { plan, workspace, sinogram, mut fill } = self;
         for n in 0..plan.levels.len() {
-            analyse(simd, plan, n, workspace, sinogram);
+            analyse(simd, plan, n, workspace, sinogram, fill.take())?;
             // Every input value reaches some coefficient of the first level, so this finds any that is not finite.
             let level = &plan.levels[n];
             let mut lines = workspace.coefficients[n].chunks_exact(level.coefficient_stride);
@@ -48,20 +57,35 @@ fn analyse<S: Simd>(
     plan: &FourierWavelet,
     n: usize,
     workspace: &mut FourierWaveletWorkspace,
-    sinogram: &[f32],
-) {
+    sinogram: &mut [f32],
+    mut fill: Option<&mut Fill<'_>>,
+) -> Result<()> {
     let level = &plan.levels[n];
     let (before, after) = workspace.images.split_at_mut(n);
-    let (source, source_stride) = match before.last() {
-        Some(image) => (&image[..], plan.levels[n - 1].stride),
-        None => (sinogram, plan.columns),
-    };
+    let mut filled = 0;
     let margin = plan.analysis.len();
     let detail = &mut workspace.detail[..];
     let mut first = 0;
     for (row, image) in after[0].chunks_exact_mut(level.stride).enumerate() {
         let terms = &level.terms[first..level.term_ends[row]];
         first = level.term_ends[row];
+        let (source, source_stride) = match before.last() {
+            Some(image) => (&image[..], plan.levels[n - 1].stride),
+            None => {
+                if let Some(fill) = &mut fill {
+                    let last = row + 1 == level.rows;
+                    let needed = terms.iter().map(|(line, _)| *line as usize + 1).max().unwrap_or(0);
+                    let needed = if last { plan.angles } else { needed };
+                    while filled < needed {
+                        let lines = filled..(filled + FILLED).min(plan.angles);
+                        filled = lines.end;
+                        let range = lines.start * plan.columns..lines.end * plan.columns;
+                        fill(lines, &mut sinogram[range])?;
+                    }
+                }
+                (&*sinogram, plan.columns)
+            }
+        };
         combine_rows(simd, source, source_stride, level.columns_in, terms, &mut workspace.line);
         let (even, odd) = (&mut workspace.even[..], &mut workspace.odd[..]);
         split_even_odd(&workspace.line, level.columns_in, margin, even, odd);
@@ -97,6 +121,7 @@ fn analyse<S: Simd>(
             line[..level.columns].iter_mut().for_each(|c| *c *= weight);
         }
     }
+    Ok(())
 }
 
 /// Sums and differences of the rows i and N − i of a strip, for i ≤ N/2.
@@ -266,13 +291,33 @@ mod tests {
         let mut workspace = plan.workspace();
         let mut outputs = paths().into_iter().map(|arch| {
             let mut output = input.clone();
-            arch.dispatch(Remove { plan: &plan, workspace: &mut workspace, sinogram: &mut output }).unwrap();
+            let sinogram = &mut output;
+            arch.dispatch(Remove { plan: &plan, workspace: &mut workspace, sinogram, fill: None }).unwrap();
             output
         });
         let plain = outputs.next().unwrap();
         for fast in outputs {
             // Values up to 2; the paths differ by fused multiply-adds and the order of sums only.
             assert!(plain.iter().zip(&fast).all(|(a, b)| (a - b).abs() < 5e-6));
+        }
+    }
+
+    #[test]
+    fn lines_that_are_made_on_the_way_give_the_same() {
+        for (angles, pad) in [(2, false), (31, true), (33, true), (150, false), (150, true)] {
+            let columns = 50;
+            let options = FourierWaveletOptions { pad, level: 3, ..Default::default() };
+            let plan = FourierWavelet::new(options, angles, columns).unwrap();
+            let input: Vec<f32> = (0..angles * columns).map(|i| ((i * 7919) % 1009) as f32 / 500.0).collect();
+            let (mut workspace, mut wanted) = (plan.workspace(), input.clone());
+            plan.remove(&mut workspace, &mut wanted).unwrap();
+            let mut made = vec![f32::NAN; input.len()];
+            let mut fill = |lines: std::ops::Range<usize>, out: &mut [f32]| {
+                out.copy_from_slice(&input[lines.start * columns..lines.end * columns]);
+                Ok(())
+            };
+            plan.remove_filling(&mut workspace, &mut made, &mut fill).unwrap();
+            assert!(made == wanted, "{angles} {pad}");
         }
     }
 }

@@ -9,5 +9,6 @@ mod titarenko;
 pub mod wavelet;
 
 pub use fourier_wavelet::{FourierWavelet, FourierWaveletOptions, FourierWaveletWorkspace};
+pub use fw_transform::Fill;
 pub use smoothing::{Smoothing, SmoothingOptions, SmoothingWorkspace};
 pub use titarenko::{Titarenko, TitarenkoOptions, TitarenkoWorkspace};
