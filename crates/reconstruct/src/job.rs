@@ -6,12 +6,12 @@ use std::time::Instant;
 use rayon::ThreadPool;
 use serde::Serialize;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Workspace};
 use crate::clocks::{Clocks, Stage, process_cpu_s};
 use crate::journal::{Journal, WorkFolder};
 use crate::memory::{self, Layout};
 use crate::paths::Paths;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Opening, Pipeline};
 use crate::plan::{Plan, Rows, Wanted, Write};
 use crate::prepare::{self, CenterFound, Prepared};
 use crate::progress::{Event, Meter, Observer, Stop};
@@ -251,7 +251,7 @@ fn quick_look(context: &Context<'_>) -> Result<Outcome> {
     volume::fs::create_folder(&context.paths.folder)?;
     let middle = plan.slices() / 2 / crate::plan::SLAB;
     filters::spool(context, &mut prepared, &plan, None, middle..middle + 1)?;
-    let image = quick::deliver(context, &prepared, &plan, &chain, Some(&picture))?;
+    let image = quick::deliver(context, &prepared, &plan, &chain, &mut chain.workspace()?, Some(&picture))?;
     quick::write_slice(context, &plan, &image)?;
     Ok(outcome(context, &plan, vec![context.paths.preview(), context.paths.quick_slice()]))
 }
@@ -335,12 +335,14 @@ fn reconstruct(
         return Ok(());
     }
     filters::spool(context, prepared, plan, Some(work), slabs.clone())?;
-    if of == 1 && done.is_empty() {
-        let kept = CenterPicture::kept(work)?;
-        context.clocks.time_all(Stage::Pictures, || {
-            quick::deliver(context, prepared, plan, chain, kept.as_ref()).map(drop)
-        })?;
-    }
+    let prepared = &*prepared;
+    let kept = CenterPicture::kept(work)?;
+    let look = |workspace: &mut Workspace| {
+        context.clocks.time(Stage::Pictures, || {
+            quick::deliver(context, prepared, plan, chain, workspace, kept.as_ref()).map(drop)
+        })
+    };
+    let opening: Option<&Opening> = if of == 1 && done.is_empty() { Some(&look) } else { None };
     let layout = layout(context, prepared, plan, chain)?;
     let writers = outputs::open(context, plan)?;
     let slices = slabs.clone().map(|slab| plan.slab_slices(slab).len() as u64).sum();
@@ -358,6 +360,7 @@ fn reconstruct(
         clocks: &context.clocks,
         stop: context.stop,
         folder: &context.paths.folder,
+        opening,
     };
     let meter = Meter::new(context.observer, "reconstruct", slices);
     pipeline.run(slabs, &|slab| done.contains(&slab), journal, &meter)

@@ -63,6 +63,7 @@ pub fn stream(scan: &Path, recipe: &Recipe, budget: u64, threads: usize, folder:
         clocks: &clocks,
         stop: &stop,
         folder,
+        opening: None,
     };
     let (began, cpu) = (std::time::Instant::now(), process_cpu_s());
     let journal = Journal::open(&work, 1, 1)?;

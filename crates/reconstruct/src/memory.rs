@@ -54,6 +54,8 @@ pub fn human_bytes(bytes: u64) -> String {
 pub struct Demand {
     /// One detector row of all projections as it is read, with what belongs to it (flats, darks).
     pub input_row: u64,
+    /// One detector row of one projection as it is stored: rows that are read together lie together.
+    pub line: u64,
     /// One slice of the result as stored, with its file's header.
     pub slice: u64,
     /// Slices in one slab of output (32, or fewer for a thinner volume).
@@ -114,12 +116,18 @@ impl Layout {
     }
 }
 
+/// Bytes from which on a longer read is not quicker, while its buffer costs more to touch first.
+const READ: u64 = 64 << 10;
+
 /// Divides `budget` bytes: as many of the `threads` as fit, then slices beside the output slab that let
-/// computing go on while it is encoded, then as many rows per read as fit (32, 16, ... 2).
+/// computing go on while it is encoded, then as many rows per read as fit (32, 16, ... 2), but no more than make
+/// reads of a good length.
 pub fn plan(budget: u64, threads: usize, demand: &Demand) -> Result<Layout> {
     for count in (1..=threads as u64).rev() {
         for spare in [2 * count, count.next_multiple_of(2), 0] {
-            for rows in [32u64, 16, 8, 4, 2] {
+            for rows in
+                [32u64, 16, 8, 4, 2].into_iter().filter(|rows| *rows == 2 || rows / 2 * demand.line < READ)
+            {
                 let layout = Layout::new(rows, count, spare, demand);
                 if layout.peak <= budget {
                     return Ok(layout);
@@ -154,6 +162,7 @@ mod tests {
     fn the_record_scan_fits_two_gibibytes() {
         let demand = Demand {
             input_row: 2560 * 1696 * 2,
+            line: 0,
             slice: 2560 * 2560 * 4,
             slab_rows: 32,
             pyramid: 2560 * 2560 * 4 * 32 / 3,
@@ -167,5 +176,9 @@ mod tests {
         assert!(layout.slices > 32, "computing goes on while a slab is encoded");
         assert!(plan(1 << 30, 2, &demand).is_err());
         assert_eq!(plan(64 << 30, 8, &demand).unwrap().unit_rows, 32);
+        for (line, rows) in [(100, 32), (4096, 16), (2 * 2560, 16), (40_000, 2), (1 << 20, 2)] {
+            let demand = Demand { line, ..demand };
+            assert_eq!(plan(64 << 30, 8, &demand).unwrap().unit_rows, rows, "{line}");
+        }
     }
 }

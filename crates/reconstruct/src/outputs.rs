@@ -126,6 +126,7 @@ pub fn demand(source: &Source, plan: &Plan, chain: &Chain) -> Demand {
     let (chunk, shards) = if plan.write.zarr { encode_bytes(plan, &spec) } else { (0, 0) };
     Demand {
         input_row: source.row_bytes(),
+        line: source.line_bytes(),
         // Header and a page's rounding.
         slice: stored + 3 * volume::pages::PAGE as u64,
         slab_rows: plan.slices().min(SLAB) as u64,

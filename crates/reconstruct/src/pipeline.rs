@@ -54,7 +54,12 @@ pub struct Pipeline<'a> {
     pub stop: &'a Stop,
     /// The folder that file records are relative to.
     pub folder: &'a std::path::Path,
+    /// What one worker does before its first pair, while the others begin: the quick look.
+    pub opening: Option<&'a Opening<'a>>,
 }
+
+/// Work with a worker's scratch; its failure ends the job.
+pub type Opening<'a> = dyn Fn(&mut Workspace) -> Result<()> + Sync + 'a;
 
 /// A unit with its rows. The blocks go back to the reader when the last pair of the unit is done.
 struct Loaded {
@@ -197,6 +202,13 @@ impl Pipeline<'_> {
         full: &Receiver<Result<Loaded>>,
         complete: &Sender<Complete>,
     ) -> Result<()> {
+        if let Some(opening) = self.opening {
+            tasks.spawn(move |_| {
+                if let Err(error) = self.open(shared, opening) {
+                    shared.fail(error);
+                }
+            });
+        }
         let mut slab: Option<Arc<Slab>> = None;
         while let Ok(loaded) = full.recv() {
             let loaded = Arc::new(loaded?);
@@ -225,6 +237,22 @@ impl Pipeline<'_> {
         Ok(())
     }
 
+    /// Scratch that nobody uses right now, or more of it.
+    fn desk(&self, shared: &Shared) -> Result<Desk> {
+        match shared.take_desk() {
+            Some(desk) => Ok(desk),
+            None => Ok(Desk { workspace: self.chain.workspace()?, images: Default::default() }),
+        }
+    }
+
+    /// Does what comes before the first pair.
+    fn open(&self, shared: &Shared, opening: &Opening) -> Result<()> {
+        let mut desk = self.desk(shared)?;
+        opening(&mut desk.workspace)?;
+        shared.give_desk(desk);
+        Ok(())
+    }
+
     /// Reconstructs one pair of rows and hands its slices on.
     fn pair(
         &self,
@@ -239,10 +267,7 @@ impl Pipeline<'_> {
             return Ok(());
         }
         self.stop.check()?;
-        let mut desk = match shared.take_desk() {
-            Some(desk) => desk,
-            None => Desk { workspace: self.chain.workspace()?, images: Default::default() },
-        };
+        let mut desk = self.desk(shared)?;
         let (block, first) = (&loaded.blocks[segment], loaded.unit.segments[segment].rows.start);
         let both = pair.row + 1 < self.source.rows();
         let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();

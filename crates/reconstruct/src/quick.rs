@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use volume::{FileRecord, Histogram, TiffStack, Window};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Workspace};
 use crate::clocks::Clocks;
 use crate::job::Context;
 use crate::journal::WorkFolder;
@@ -64,7 +64,13 @@ impl CenterPicture {
 }
 
 /// Values of slices at scattered rows, each as it will be in the volume.
-fn slices(prepared: &Prepared, plan: &Plan, chain: &Chain, wanted: &[usize]) -> Result<Vec<Vec<f32>>> {
+fn slices(
+    prepared: &Prepared,
+    plan: &Plan,
+    chain: &Chain,
+    workspace: &mut Workspace,
+    wanted: &[usize],
+) -> Result<Vec<Vec<f32>>> {
     let source = &prepared.source;
     let pairs: Vec<_> = wanted
         .iter()
@@ -74,7 +80,6 @@ fn slices(prepared: &Prepared, plan: &Plan, chain: &Chain, wanted: &[usize]) -> 
         })
         .collect();
     let clocks = Clocks::default();
-    let mut workspace = chain.workspace()?;
     let mut images = Vec::new();
     for ((&z, rows), block) in wanted.iter().zip(&pairs).zip(source.blocks(&pairs)?) {
         let mut image = vec![0f32; plan.slice_columns * plan.slice_columns];
@@ -84,7 +89,7 @@ fn slices(prepared: &Prepared, plan: &Plan, chain: &Chain, wanted: &[usize]) -> 
         } else {
             [None, Some(&mut image[..])]
         };
-        chain.pair(&mut workspace, &block, 0, both, targets, &clocks)?;
+        chain.pair(workspace, &block, 0, both, targets, &clocks)?;
         images.push(image);
     }
     Ok(images)
@@ -97,11 +102,12 @@ pub(crate) fn deliver(
     prepared: &Prepared,
     plan: &Plan,
     chain: &Chain,
+    workspace: &mut Workspace,
     evidence: Option<&CenterPicture>,
 ) -> Result<Vec<f32>> {
-    context.stage("quick", "a quick look at the middle slice");
     let middle = plan.slices() / 2;
-    let image = context.pool.install(|| slices(prepared, plan, chain, &[middle]))?.pop().unwrap_or_default();
+    let made = context.pool.install(|| slices(prepared, plan, chain, workspace, &[middle]))?;
+    let image = made.into_iter().next().unwrap_or_default();
     let mut histogram = Histogram::default();
     chain.sample(&image, middle, &mut histogram);
     let png = picture::quick_png(&context.paths.name(), plan, &image, evidence, &histogram)?;
@@ -159,7 +165,7 @@ pub(crate) fn scaling(context: &Context<'_>, prepared: &Prepared, plan: &Plan) -
     let count = plan.slices().min(5);
     let wanted: Vec<usize> = (0..count).map(|i| (2 * i + 1) * plan.slices() / (2 * count)).collect();
     let mut histogram = Histogram::default();
-    for (z, image) in wanted.iter().zip(slices(prepared, plan, &chain, &wanted)?) {
+    for (z, image) in wanted.iter().zip(slices(prepared, plan, &chain, &mut chain.workspace()?, &wanted)?) {
         chain.sample(&image, *z, &mut histogram);
     }
     range(&plan.recipe, &histogram).map(Some)

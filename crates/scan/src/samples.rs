@@ -14,6 +14,15 @@ pub enum Samples {
     F32(Vec<f32>),
 }
 
+/// Makes room for `len` values, what was there before being of no interest. Fresh zeros come from the system untouched,
+/// so whoever fills them is the first to touch them.
+fn resize<T: Clone + Default>(values: &mut Vec<T>, len: usize) {
+    if values.capacity() < len {
+        *values = vec![T::default(); len];
+    }
+    values.resize(len, T::default());
+}
+
 impl Samples {
     /// An empty buffer of that type.
     pub fn empty(dtype: DataType) -> Self {
@@ -72,9 +81,9 @@ impl Samples {
             *self = Self::empty(dtype);
         }
         match self {
-            Self::U8(v) => v.resize(len, 0),
-            Self::U16(v) => v.resize(len, 0),
-            Self::F32(v) => v.resize(len, 0.0),
+            Self::U8(v) => resize(v, len),
+            Self::U16(v) => resize(v, len),
+            Self::F32(v) => resize(v, len),
         }
     }
 

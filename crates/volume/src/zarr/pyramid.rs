@@ -115,7 +115,8 @@ impl<'a> Pyramid<'a> {
         let (planes, voxels) = zarr.slab_shape(above, target);
         if let Some(memory) = T::memory(&mut pending) {
             if memory.len() < planes * voxels {
-                memory.resize(planes * voxels, T::default());
+                // Fresh zeros, which the threads that fill them are the first to touch.
+                *memory = vec![T::default(); planes * voxels];
             }
             let first = slab % 2 * (CHUNK_ROWS / 2);
             let share = &mut memory[first * voxels..(first + slices.len().div_ceil(2)) * voxels];
