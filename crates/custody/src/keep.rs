@@ -213,6 +213,15 @@ impl Custody {
         })
     }
 
+    /// A number that changes with every new version of a paper: what was read of one is good as long as it stands.
+    pub fn paper_version(&self, scan: &ScanName, paper: &str) -> Result<Option<i64>> {
+        self.read("look for a paper", |db| {
+            let Some(id) = db.scan_id(scan)? else { return Ok(None) };
+            let sql = "SELECT id FROM papers WHERE scan = ? AND paper = ? ORDER BY id DESC LIMIT 1";
+            db.one(sql, (id, paper), |row| get(row, "id"))
+        })
+    }
+
     /// The names of a scan's papers.
     pub fn papers(&self, scan: &ScanName) -> Result<Vec<String>> {
         self.read("list papers", |db| {

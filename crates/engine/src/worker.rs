@@ -220,6 +220,7 @@ impl Worker {
             }
             let idle = shift.tasks.is_empty() && shift.delivery.is_empty() && claimed == 0;
             if idle && (stopping.is_some() || until_idle) {
+                self.farewell().await;
                 return Ok(shift.summary);
             }
             if stopping.is_some_and(|end| clock.now() >= end) && !given_back {
@@ -239,6 +240,12 @@ impl Worker {
                 () = clock.sleep_until(next) => (),
             }
         }
+    }
+
+    /// Nobody is to count on this worker any more. What cannot be written says itself when its time is over.
+    async fn farewell(&self) {
+        let (name, pool) = (self.name.clone(), self.pool.clone());
+        let _ = self.store.write(move |tx| claims::sign_of_life(tx, &name, &pool, tx.now)).await;
     }
 
     async fn claim(&self, shift: &mut Shift) -> Result<usize> {

@@ -8,7 +8,7 @@ use crate::plan::Rows;
 use crate::prepare;
 pub use crate::quick::CenterPicture;
 use crate::recipe::{CenterMethod, Recipe};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// What is known about the centre of one detector row.
 #[derive(Debug, Clone, Serialize)]
@@ -103,12 +103,14 @@ pub fn center(
 /// (first, end, step) no centre is sought; without, the candidates surround the one that is found.
 ///
 /// # Errors
-/// For a scan that cannot be read and candidates outside the image.
+/// For a scan that cannot be read and candidates outside the image; once `stop` is requested, which is looked at
+/// between reading, the search and drawing.
 pub fn strip(
     path: &Path,
     open: &scan::OpenOptions,
     recipe: &Recipe,
     sweep: Option<(f64, f64, f64)>,
+    stop: &Stop,
 ) -> Result<CenterPicture> {
     let mut recipe = recipe.clone();
     // Columns are the detector's here, and one row is enough to look at.
@@ -119,7 +121,9 @@ pub fn strip(
         recipe.center.rows = 1;
     }
     let prepared = prepare::prepare(scan::open_with(path, open)?, &recipe)?;
+    stop.check()?;
     let found = prepare::find_center(&prepared, &recipe, &Rows::all(prepared.source.rows()))?;
+    stop.check()?;
     CenterPicture::draw(&prepared, &found, sweep.map(candidates).transpose()?)
 }
 

@@ -38,6 +38,13 @@
     setTimeout(() => { waiting = false; if (again) { again = false; refresh(); } }, 500);
   };
 
+  // What is being made elsewhere for this page: asked for until it is there, and given up when the page is left.
+  setInterval(() => { if (document.querySelector("[data-poll]")) refresh(); }, 1000);
+  addEventListener("pagehide", () => {
+    const form = document.querySelector("form[data-leave]");
+    if (form) navigator.sendBeacon(form.dataset.leave, new URLSearchParams(new FormData(form)));
+  });
+
   const relative = (at) => {
     const seconds = Math.round((Date.now() - at) / 1000);
     const ahead = seconds < 0;

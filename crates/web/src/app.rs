@@ -8,13 +8,17 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use beamline::Beamline;
 use beamline::config::Config;
+use beamline::settings::Source;
 use engine::Engine;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::access::{Access, Role, Visitor};
 use crate::audit::Audit;
+use crate::data::centers::Centers;
+use crate::data::metadata::Files;
 use crate::data::past::Past;
+use crate::elsewhere::Elsewhere;
 use crate::fault::Fault;
 use crate::health::Health;
 use crate::live::Hub;
@@ -46,6 +50,9 @@ pub struct App {
     pub(crate) live: Hub,
     pub(crate) past: Past,
     pub(crate) looks: Looks,
+    pub(crate) centers: Centers,
+    pub(crate) files: Files,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) health: Health,
     /// The configuration's file as this process began with it.
     pub(crate) text: String,
@@ -88,6 +95,9 @@ impl App {
             live: Hub::new(engine.clone()),
             past: Past::default(),
             looks: Looks::new(&config.state),
+            centers: Centers::default(),
+            files: Files::default(),
+            elsewhere: Elsewhere::default(),
             health: Health::default(),
             text: std::fs::read_to_string(&config.path).unwrap_or_default(),
             rates: Rates::new(RATE.0, RATE.1),
@@ -106,6 +116,11 @@ impl App {
             hosts,
             audit,
         }))
+    }
+
+    /// Deletions are scheduled there, and not in the journal. The first place stays.
+    pub fn schedules_are_with(&self, source: Arc<dyn Source>) {
+        self.elsewhere.attach(source);
     }
 
     /// Now, by the beamline's clock.

@@ -13,6 +13,7 @@ mod app;
 mod assets;
 mod audit;
 mod data;
+mod elsewhere;
 mod fault;
 mod guard;
 mod health;

@@ -25,6 +25,10 @@ const KEPT: usize = 24;
 const LONGEST: Duration = Duration::from_secs(240);
 /// Nobody has asked for so long: the page was left.
 const ABANDONED: Duration = Duration::from_secs(40);
+/// Who left a page and has not come back by then (a reload comes back) does not wait any more.
+const BACK: Duration = Duration::from_secs(4);
+/// What a look of a process that died left on the disk goes after this long.
+const LEFT: Duration = Duration::from_secs(3600);
 /// Memory of one look in bytes.
 const MEMORY: u64 = 2 << 30;
 
@@ -79,6 +83,12 @@ impl Look {
         now.0.clone()
     }
 
+    /// The page was left: unless somebody asks again soon, nobody waits for it.
+    pub(crate) fn leave(&self) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.1 = Instant::now().checked_sub(ABANDONED - BACK).unwrap_or(now.1);
+    }
+
     /// Ends it early.
     pub(crate) fn stop(&self) {
         self.stop.request();
@@ -120,7 +130,9 @@ pub(crate) struct Looks {
 impl Looks {
     /// None yet; their folders are made in the state folder.
     pub(crate) fn new(state: &Path) -> Self {
-        Self { folder: state.join("looks"), all: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
+        let folder = state.join("looks");
+        sweep(&folder);
+        Self { folder, all: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
     }
 
     /// The look of that id.
@@ -160,6 +172,8 @@ pub(crate) fn begin(
     let now = Mutex::new((Stage::Waiting, Instant::now()));
     let look = Arc::new(Look { id: id.clone(), scan, aim, fields, stop: Stop::new(), now });
     app.looks.enter(&look)?;
+    let folder = app.looks.folder.clone();
+    tokio::task::spawn_blocking(move || sweep(&folder));
     tokio::spawn(attend(app.clone(), look, raw, recipe));
     Ok(id)
 }
@@ -215,6 +229,24 @@ async fn attend(app: Shared, look: Arc<Look>, raw: PathBuf, recipe: Recipe) {
     app.live.tell();
 }
 
+/// Removes what looks left that could not clean up. The folder is for looks alone, and none takes nearly as long.
+fn sweep(folder: &Path) {
+    let Ok(list) = std::fs::read_dir(folder) else { return };
+    for entry in list.flatten() {
+        // Of the entry itself: a link is not followed.
+        let Ok(about) = entry.metadata() else { continue };
+        let old = about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT);
+        if about.is_dir() && old {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "state/looks holds copies of what looks drew, and no data"
+            )]
+            // What cannot be removed now may be the next time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A fresh folder of our own, which goes when it is dropped.
 fn scratch(above: &Path) -> reconstruct::Result<tempfile::TempDir> {
     let made = std::fs::create_dir_all(above).and_then(|()| tempfile::tempdir_in(above));
@@ -227,7 +259,7 @@ fn make(look: &Look, raw: &Path, recipe: Recipe, folder: &Path) -> reconstruct::
         Aim::Strip(around) => {
             let sweep =
                 around.map(|(middle, step)| (middle - 4.0 * step, middle + 4.0 * step + step / 10.0, step));
-            let drawn = reconstruct::centering::strip(raw, &Default::default(), &recipe, sweep)?;
+            let drawn = reconstruct::centering::strip(raw, &Default::default(), &recipe, sweep, &look.stop)?;
             let png = |tile: &Vec<u8>| {
                 let png = crate::data::pictures::png(tile, drawn.size, drawn.size);
                 png.map_err(|error| {

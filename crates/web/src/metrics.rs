@@ -51,7 +51,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Fault
     let workers = app.engine.workers().await?;
     let undelivered = app.engine.undelivered().await?.len();
     let now = app.now();
-    let live = workers.iter().filter(|worker| worker.until > now).count();
+    let live = workers.iter().filter(|worker| worker.lives(now)).count();
     let copies = app.custody(|custody| custody.present(None)).await?;
     let mut held: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     for copy in &copies {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use beamline::identity::Identity;
 use beamline::prune_tag;
-use beamline::settings::{Given, SECRETS, Source};
+use beamline::settings::{Given, SECRETS, Scheduled, Source};
 use custody::ScanName;
 use jiff::Timestamp;
 use prefect::{Client, FlowRun, Patience, Secret, StateType};
@@ -95,6 +95,18 @@ fn wish(run: &FlowRun, now: Timestamp) -> Option<String> {
     }
 }
 
+/// The deletion that a run is for.
+fn scheduled(run: &FlowRun) -> Option<Scheduled> {
+    let tag = |begin: &str| run.tags.iter().find_map(|tag| tag.strip_prefix(begin));
+    let (site, path) = tag("delete ")?.split_once(':')?;
+    Some(Scheduled {
+        scan: Identity::in_area(&format!("{}.h5", tag("scan:")?)).ok()?.name,
+        site: site.to_owned(),
+        path: path.to_owned(),
+        at: run.next_scheduled_start_time.or(run.expected_start_time)?,
+    })
+}
+
 /// The variable that says that a scan is export-controlled.
 fn export_mark(scan: &ScanName) -> String {
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, scan.to_string().as_bytes());
@@ -142,6 +154,18 @@ impl Source for PrefectSettings {
         look.await.map_err(|error: prefect::Error| error.to_string())
     }
 
+    async fn deletions(&self, limit: usize) -> std::result::Result<Vec<Scheduled>, String> {
+        // Such a run is called "delete SITE: PATH"; its tags say the same for programs.
+        let filter = json!({
+            "flow_runs": { "name": { "like_": "delete " }, "state": { "type": { "any_": ["SCHEDULED"] } } },
+            "sort": "NEXT_SCHEDULED_START_TIME_ASC",
+        });
+        let runs = self.client.first_flow_runs(filter, limit).await.map_err(|error| error.to_string())?;
+        let mut found: Vec<Scheduled> = runs.iter().filter_map(scheduled).collect();
+        found.sort_by_key(|one| one.at);
+        Ok(found)
+    }
+
     async fn is_controlled(&self, scan: &ScanName) -> std::result::Result<bool, String> {
         let found = self.client.variable(&export_mark(scan)).await.map_err(|error| error.to_string())?;
         Ok(found.is_some_and(|value| value.get("controlled").and_then(|one| one.as_bool()) != Some(false)))
@@ -187,6 +211,16 @@ mod tests {
             "moved to the past"
         );
         assert_eq!(of(json!({ "type": "RUNNING" })), None);
+    }
+
+    #[test]
+    fn a_scheduled_deletion_is_known_by_its_tags() {
+        let mut run = run(json!({ "type": "SCHEDULED", "at": "2026-01-05T00:00:00Z" }));
+        assert_eq!(scheduled(&run), None, "without tags nobody knows what it deletes");
+        run.tags = vec!["scan:BLS-1_user/foam".into(), prune_tag("alcf", "BLS-1_user/recfoam.zarr")];
+        let found = scheduled(&run).unwrap();
+        assert_eq!((found.scan.to_string().as_str(), found.site.as_str()), ("BLS-1_user/foam", "alcf"));
+        assert_eq!((found.path.as_str(), found.at.as_second()), ("BLS-1_user/recfoam.zarr", 1_767_571_200));
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub trait Source: Send + Sync {
         site: &str,
         path: &str,
     ) -> std::result::Result<Option<String>, String>;
+    /// Deletions that are scheduled there, the soonest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Why they cannot be known.
+    async fn deletions(&self, limit: usize) -> std::result::Result<Vec<Scheduled>, String>;
     /// Whether some worker knows the scan as export-controlled.
     ///
     /// # Errors
@@ -46,6 +51,19 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Why they cannot be told.
     async fn set_controlled(&self, scan: &ScanName) -> std::result::Result<(), String>;
+}
+
+/// A deletion for later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The scan.
+    pub scan: ScanName,
+    /// The site that loses a copy.
+    pub site: String,
+    /// What, as triggers name it: `<folder>/<stem>.h5`, `<folder>/rec<stem>.zarr`.
+    pub path: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What was read a moment ago is not asked for again before each of many deletions.

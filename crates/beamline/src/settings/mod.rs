@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Config, FacilityKind};
 use crate::runtime::DispatcherSettings;
-pub use keeper::{Keeper, Source};
+pub use keeper::{Keeper, Scheduled, Source};
 pub use places::Places;
 
 /// Days until files go, by place.

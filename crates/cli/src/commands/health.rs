@@ -27,7 +27,7 @@ pub(super) fn health(args: &BeamArgs, as_json: bool) -> Result<(), Failure> {
         (engine.clock().now(), rustix::system::uname().nodename().to_string_lossy().into_owned());
     // A worker that died still counts until its time is over; one that ended in order has gone at once.
     let alive: Vec<&WorkerSeen> =
-        seen.iter().filter(|one| one.host == host && one.until > now && is_there(one.pid)).collect();
+        seen.iter().filter(|one| one.host == host && one.lives(now) && is_there(one.pid)).collect();
     if as_json {
         let list: Vec<_> = alive
             .iter()

@@ -228,7 +228,7 @@ async fn lives(engine: Engine, pool: String) -> engine::Result<bool> {
     Ok(workers.iter().any(|worker| {
         let here = worker.host == host;
         worker.pool == pool
-            && worker.until > now
+            && worker.lives(now)
             && (!here || (worker.pid != std::process::id() && is_process(worker.pid)))
     }))
 }

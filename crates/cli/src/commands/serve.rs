@@ -86,6 +86,11 @@ pub(crate) fn bind(beam: &Beam, listen: Option<SocketAddr>) -> Result<Server, Fa
     let listen = listen.or(beam.config.web.listen).or_else(default);
     let listen = listen.ok_or_else(|| Failure::usage("give an address with --listen"))?;
     let app = web::App::new(beam.config.clone(), beam.engine.clone(), beam.beamline.clone(), access)?;
+    if let Some(client) = super::prefect::client()? {
+        // Only to be read: who may delete what is the workers' business.
+        let mark = worker::mark(&beam.config.state.join(super::beam::PREFECT_LEDGER))?;
+        app.schedules_are_with(std::sync::Arc::new(worker::PrefectSettings::new(&client, mark)?));
+    }
     beam.wait(open(app, listen)).map_err(Failure::from)
 }
 

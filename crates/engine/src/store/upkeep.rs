@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,15 @@ pub struct WorkerSeen {
     pub seen: Timestamp,
     /// When it counts as gone unless it says so again.
     pub until: Timestamp,
+}
+
+impl WorkerSeen {
+    /// Whether it counts as alive. A sign of life from the future is one under another clock (a demonstration's runs
+    /// ahead), and says nothing about now.
+    pub fn lives(&self, now: Timestamp) -> bool {
+        let skew = SignedDuration::from_secs(10);
+        self.until > now && now.checked_add(skew).is_ok_and(|latest| self.seen <= latest)
+    }
 }
 
 pub(crate) fn put_pool(tx: &Tx<'_>, pool: &Pool) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The JSON API. Each operation is one call of [`Api::on`], which makes both its route and its description, so that
 //! the two cannot part; schemas come from the Rust types.
 
+pub(crate) mod again;
 mod places;
 mod runs;
 mod scans;
@@ -19,6 +20,9 @@ use crate::access::{Role, Visitor};
 use crate::app::Shared;
 use crate::data::now::{Now, now};
 use crate::fault::{Fault, Problem};
+
+/// The name of a scan, for the description.
+const EXAMPLE: &str = "BLS-00042_user/20260704_141200_fungi";
 
 /// An operation, for people and for the description.
 struct Operation {
@@ -61,7 +65,7 @@ impl Api {
     fn on(mut self, operation: Operation, handler: MethodRouter<Shared>) -> Self {
         let problem = self.of::<Problem>();
         let entry = describe(&operation, &problem);
-        let path = self.paths.entry(operation.path).or_insert_with(|| json!({}));
+        let path = self.paths.entry(described(operation.path)).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(operation.method.to_owned(), entry);
         }
@@ -97,14 +101,25 @@ impl Api {
     }
 }
 
+/// The path as OpenAPI writes it: it knows no parameter of several segments, and takes one of a single segment whose
+/// slash is written as %2F, which is the same address here.
+fn described(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
 fn describe(operation: &Operation, problem: &Schema) -> Value {
     let mut parameters = Vec::new();
     for part in operation.path.split('/') {
-        if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            parameters.push(json!({
+        let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) else { continue };
+        parameters.push(match name.strip_prefix('*') {
+            None => json!({
                 "name": name, "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" },
-            }));
-        }
+            }),
+            Some(name) => json!({
+                "name": name, "in": "path", "required": true, "schema": { "type": "string" },
+                "description": "<folder>/<stem>; the slash may stand as it is, or as %2F", "example": EXAMPLE,
+            }),
+        });
     }
     let query = operation.query.as_ref().map(|schema| schema.as_value());
     let fields = query.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
@@ -117,7 +132,7 @@ fn describe(operation: &Operation, problem: &Schema) -> Value {
         |text: &str| json!({ "description": text, "content": { "application/json": { "schema": problem } } });
     let mut entry = json!({
         "summary": operation.summary,
-        "operationId": format!("{} {}", operation.method, operation.path.trim_start_matches("/api/"))
+        "operationId": format!("{} {}", operation.method, described(operation.path).trim_start_matches("/api/"))
             .replace(['/', ' ', '{', '}'], "_"),
         "parameters": parameters,
         "responses": {
@@ -154,7 +169,7 @@ pub(crate) fn routes(volumes: &Value) -> Router<Shared> {
         get(first),
     );
     let api = me(api);
-    places::on(scans::on(runs::on(api))).finish(volumes)
+    again::on(places::on(scans::on(runs::on(api)))).finish(volumes)
 }
 
 fn me(mut api: Api) -> Api {

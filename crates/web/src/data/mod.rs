@@ -1,7 +1,9 @@
 //! What the pages and the API show, read from journal and custody. Values only; how they look is the pages' business.
 
 pub(crate) mod again;
+pub(crate) mod centers;
 pub(crate) mod doing;
+pub(crate) mod metadata;
 pub(crate) mod now;
 pub(crate) mod past;
 pub(crate) mod pictures;

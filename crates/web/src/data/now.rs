@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use beamline::settings::Scheduled;
 use custody::{Custody, Kind, ScanName};
 use engine::{Orchestrator, Run, RunFilter, RunId, StateType};
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +34,20 @@ pub struct Now {
     pub next: Vec<Going>,
     /// Whether deletion is switched on.
     pub deletion_on: bool,
+    /// Who has the schedules of deletions, if that is not the journal.
+    pub elsewhere: Option<Schedules>,
+}
+
+/// A place outside of the journal that has the schedules of deletions.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Schedules {
+    /// Its name and address.
+    pub name: String,
+    /// When it said last what is scheduled.
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+    /// Why it did not answer when it was asked last.
+    pub fault: Option<String>,
 }
 
 /// Something that only a person can move on.
@@ -92,8 +107,16 @@ pub(crate) async fn now(app: &Shared) -> Result<Now, Fault> {
     let today = lines(app, &fresh).await?;
     let room = BEFORE.saturating_sub(today.len());
     let before = lines(app, older.get(..room.min(older.len())).unwrap_or_default()).await?;
-    let next = going(app, scheduled, now).await?;
-    Ok(Now { needs, today, before, next, deletion_on })
+    crate::elsewhere::wake(app);
+    let (known, elsewhere) = match app.elsewhere.known() {
+        Some((name, known)) => {
+            let schedules = Schedules { name, at: known.at, fault: known.fault };
+            (known.planned, Some(schedules))
+        }
+        None => (Vec::new(), None),
+    };
+    let next = going(app, &scheduled, known, now).await?;
+    Ok(Now { needs, today, before, next, deletion_on, elsewhere })
 }
 
 fn midnight(app: &Shared, now: Timestamp) -> Timestamp {
@@ -106,7 +129,7 @@ async fn needs(app: &Shared, scheduled: &[Run], now: Timestamp) -> Result<Vec<Ne
     let due = scheduled.iter().filter(|run| run.due.is_some_and(|due| due <= now));
     let oldest = due.clone().filter_map(|run| run.due).min();
     let workers = app.engine.workers().await?;
-    if let Some(since) = oldest.filter(|_| !workers.iter().any(|worker| worker.until > now)) {
+    if let Some(since) = oldest.filter(|_| !workers.iter().any(|worker| worker.lives(now))) {
         needs.push(Need {
             kind: "worker".into(),
             title: "No worker is running".into(),
@@ -199,20 +222,28 @@ fn need(kind: &str, run: &Run, top: &Run, why: String) -> Need {
 }
 
 /// Deletions that are scheduled, those of one site and hour together.
-async fn going(app: &Shared, scheduled: Vec<Run>, now: Timestamp) -> Result<Vec<Going>, Fault> {
-    let mut dues: Vec<Run> = scheduled.into_iter().filter(|run| prunes(run) && run.due.is_some()).collect();
-    dues.sort_by_key(|run| run.due);
+async fn going(
+    app: &Shared,
+    scheduled: &[Run],
+    known: Vec<Scheduled>,
+    now: Timestamp,
+) -> Result<Vec<Going>, Fault> {
+    let flows = app.beamline.prune_flows();
+    let here = scheduled.iter().filter(|run| prunes(run)).filter_map(|run| {
+        let scan = scan_name(scan_of(run)?).ok()?;
+        let path = run.parameters.get("relative_path").and_then(|path| path.as_str()).unwrap_or_default();
+        Some(Scheduled { scan, site: flows.get(&run.flow)?.0.clone(), path: path.to_owned(), at: run.due? })
+    });
+    let mut dues: Vec<Scheduled> = here.chain(known).collect();
+    dues.sort_by_key(|one| one.at);
     dues.truncate(200);
-    let (flows, level) = (app.beamline.prune_flows(), app.beamline.policy.level);
+    let level = app.beamline.policy.level;
     app.custody(move |custody| {
         let mut groups: BTreeMap<(i64, String), Going> = BTreeMap::new();
-        for run in &dues {
-            let (Some(due), Some((site, area))) = (run.due, flows.get(&run.flow)) else { continue };
-            let Some(name) = scan_of(run).and_then(|scan| scan_name(scan).ok()) else { continue };
-            let path = run.parameters.get("relative_path").and_then(|path| path.as_str()).unwrap_or_default();
-            let due = due.max(now);
+        for Scheduled { scan: name, site, path, at } in &dues {
+            let due = (*at).max(now);
             let key = (due.as_second() / 3600, site.clone());
-            if let Some(copy) = doomed(custody, &name, site, area, path)? {
+            if let Some(copy) = doomed(custody, name, site, path)? {
                 let going = groups.entry(key).or_insert_with(|| Going {
                     at: due,
                     site: site.clone(),
@@ -221,7 +252,7 @@ async fn going(app: &Shared, scheduled: Vec<Run>, now: Timestamp) -> Result<Vec<
                     bytes: 0,
                     kept_at: Vec::new(),
                 });
-                add(going, custody, &name, &copy, level)?;
+                add(going, custody, name, &copy, level)?;
             }
         }
         Ok(groups.into_values().take(8).collect())
@@ -234,7 +265,6 @@ fn doomed(
     custody: &Custody,
     name: &ScanName,
     site: &str,
-    area: &str,
     path: &str,
 ) -> custody::Result<Option<custody::CopyRecord>> {
     let kind = match path.rsplit('/').next().unwrap_or(path) {
@@ -243,9 +273,8 @@ fn doomed(
         last if last.ends_with(".json") || last.ends_with(".png") => Kind::Sidecars,
         _ => Kind::Tiff,
     };
-    let fits = |copy: &custody::CopyRecord| {
-        copy.state.is_there() && copy.site == site && copy.area == area && copy.dataset.kind == kind
-    };
+    let fits =
+        |copy: &custody::CopyRecord| copy.state.is_there() && copy.site == site && copy.dataset.kind == kind;
     Ok(custody.copies(name)?.into_iter().find(fits))
 }
 

@@ -19,7 +19,7 @@ const VOXELS: usize = 4 << 20;
 
 /// The file of a scan's sidecars whose name ends so.
 pub(crate) async fn sidecar(app: &Shared, name: &ScanName, ending: &str) -> Result<Vec<u8>, Fault> {
-    let one = one(app, name).await?;
+    let one = known_scan(app, name).await?;
     let mut last = None;
     for (copy, site) in readable(app, &one, Kind::Sidecars) {
         let (base, files) =
@@ -60,7 +60,7 @@ pub(crate) async fn evidence(app: &Shared, id: RunId) -> Result<Vec<u8>, Fault> 
 
 /// The middle slice, from the finest level whose slices are no wider than `most`, as an 8-bit PNG.
 pub(crate) async fn slice(app: &Shared, name: &ScanName, most: usize) -> Result<Vec<u8>, Fault> {
-    let one = one(app, name).await?;
+    let one = known_scan(app, name).await?;
     for (copy, site) in readable(app, &one, Kind::Zarr) {
         let storage = app.beamline.site(&site)?;
         let Some(local) = storage.as_local() else { continue };
@@ -129,14 +129,15 @@ pub(crate) async fn raw(app: &Shared, one: &super::scans::Known) -> Result<PathB
     .hint("a full run works where the raw data is; looking first needs a copy at a site of this machine"))
 }
 
-async fn one(app: &Shared, name: &ScanName) -> Result<super::scans::Known, Fault> {
+/// What custody knows of a scan, which it has to know.
+pub(crate) async fn known_scan(app: &Shared, name: &ScanName) -> Result<super::scans::Known, Fault> {
     let asked = name.clone();
     let found = app.custody(move |custody| Ok(known(custody, &[asked])?.pop())).await?;
     found.ok_or_else(|| Fault::not_found(format!("custody knows no scan {name}")))
 }
 
-/// The folder, if no link on the way leads out of the site.
-fn within(root: &Path, folder: &Path) -> Result<PathBuf, Fault> {
+/// The file or folder, if no link on the way leads out of the site.
+pub(crate) fn within(root: &Path, folder: &Path) -> Result<PathBuf, Fault> {
     let real =
         |path: &Path| path.canonicalize().map_err(|_| Fault::not_found("the volume is not there any more"));
     let (root, folder) = (real(root)?, real(folder)?);

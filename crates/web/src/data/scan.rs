@@ -84,6 +84,19 @@ pub struct Center {
     pub per_row: Vec<(u64, f64, f64)>,
 }
 
+impl Center {
+    /// Whether it was found without doubt, or given by a person.
+    pub(crate) fn is_believed(&self) -> bool {
+        matches!(self.verdict.as_str(), "found" | "given")
+    }
+
+    /// `1283.25 ± 0.05`.
+    pub(crate) fn text(&self) -> String {
+        let uncertainty = self.uncertainty.map(|one| format!(" ± {one:.2}")).unwrap_or_default();
+        format!("{:.2}{uncertainty}", self.center)
+    }
+}
+
 /// A scan with all that is known of it.
 pub(crate) struct View {
     pub known: Known,

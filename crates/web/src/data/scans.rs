@@ -5,8 +5,10 @@ use engine::{Orchestrator, Run, RunFilter, StateType};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::centers::centers;
 use super::doing::{Doing, doing};
 use super::places::{Place, journey, places};
+use super::scan::Center;
 use super::{prunes, volumes};
 use crate::app::Shared;
 use crate::fault::Fault;
@@ -39,6 +41,8 @@ pub struct ScanLine {
     pub raw_bytes: Option<u64>,
     /// Bytes of slices, volume and report together.
     pub results_bytes: Option<u64>,
+    /// The rotation centre of its last reconstruction.
+    pub center: Option<Center>,
     /// Whether a volume is there to be looked at.
     pub volume: bool,
     /// The addresses of its volumes in the viewer, by site; from the first slices on.
@@ -127,9 +131,12 @@ pub(crate) async fn search(app: &Shared, name: &str, page: usize) -> Result<(Vec
 pub(crate) async fn lines(app: &Shared, all: &[Known]) -> Result<Vec<ScanLine>, Fault> {
     let mut lines = Vec::new();
     let journey = journey(&app.beamline);
+    let mut centers = centers(app, all.iter().map(|one| one.name.clone()).collect()).await?;
     for one in all {
         let runs = runs_of(app, &one.name).await?;
-        lines.push(line(app, one, &runs, &journey).await?);
+        let mut line = line(app, one, &runs, &journey).await?;
+        line.center = centers.remove(&line.scan);
+        lines.push(line);
     }
     Ok(lines)
 }
@@ -160,6 +167,7 @@ async fn line(app: &Shared, one: &Known, runs: &[Run], journey: &[String]) -> Re
         doing: at_work,
         raw_bytes: one.bytes(&[Kind::Raw]),
         results_bytes: one.bytes(&[Kind::Tiff, Kind::Zarr, Kind::Sidecars]),
+        center: None,
         volume: one.has(Kind::Zarr),
         views,
         held: one.held(now).next().is_some(),

@@ -13,6 +13,7 @@ use super::now::path;
 use crate::access::Visitor;
 use crate::app::Shared;
 use crate::data::results::{Difference, Made, differences, made};
+use crate::data::volumes::id_of_copy;
 use crate::data::{pictures, scan_name};
 use crate::fault::Fault;
 use crate::words::{absolute, ago};
@@ -53,6 +54,11 @@ pub(crate) async fn page(
                 @if let Some(other) = other { (card(&app, other, one, "B")) }
             }
         }
+        @if let Some((one, other)) = one.zip(other) {
+            p class="acts" {
+                a class="button main" href={ (view(one)) "#with=" (address(other)) } { "Both in the viewer, slice by slice" }
+            }
+        }
         @if all.len() == 1 { p class="empty" { "There is one reconstruction. A second one stands beside it when "
             a href={ "/again/" (path(&shown)) } { "another run" } " has ended." } }
         @if let Some((one, other)) = one.zip(other) {
@@ -82,6 +88,15 @@ fn choose(app: &Shared, name: &str, all: &[Made], one: Option<&Made>, other: Opt
     }
 }
 
+/// One reconstruction in the viewer.
+fn view(made: &Made) -> String {
+    format!("/view/{}", address(made))
+}
+
+fn address(made: &Made) -> String {
+    id_of_copy(made.copy).replace(':', "%3A")
+}
+
 fn card(app: &Shared, made: &Made, like: &Made, letter: &str) -> Markup {
     html! {
         figure {
@@ -92,6 +107,7 @@ fn card(app: &Shared, made: &Made, like: &Made, letter: &str) -> Markup {
                 @if let Some(run) = made.run.as_ref().filter(|run| run.parse::<engine::RunId>().is_ok()) { " by " a href={ "/runs/" (run) } { "this run" } }
                 @if let Some(center) = made.center { " · centre " (format!("{center:.2}")) }
                 @if made.aside { " · set aside for a later one" }
+                " · " a href=(view(made)) { "View" }
                 p class="mono note" { (made.site) ":" (made.base) }
                 @if made.recipe.is_empty() { p class="note" { "Its report is not known, so neither is its recipe." } }
             }

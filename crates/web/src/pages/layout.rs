@@ -44,7 +44,7 @@ pub(crate) async fn page(app: &Shared, page: Page<'_>) -> Result<Markup, Fault> 
     let counts = app.engine.counts().await?;
     let now = app.now();
     let workers = app.engine.workers().await?;
-    let live = workers.iter().filter(|worker| worker.until > now).count();
+    let live = workers.iter().filter(|worker| worker.lives(now)).count();
     let top = html! { (summary(&counts)) (worker_line(live)) };
     Ok(whole(app, page.title, page.nav, Some(page.visitor), top, page.body))
 }

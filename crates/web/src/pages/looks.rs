@@ -1,7 +1,7 @@
 //! A look: the slice that was tried, or a strip of candidate centres to choose from by clicking.
 
 use axum::extract::{Extension, Path, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
@@ -34,7 +34,7 @@ pub(crate) async fn page(
     State(app): State<Shared>,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Result<Response, Fault> {
+) -> Result<Markup, Fault> {
     let look = find(&app, &id)?;
     let stage = look.stage();
     let name = look.scan.to_string();
@@ -50,6 +50,7 @@ pub(crate) async fn page(
             p class="note" { "With " @for (n, (key, value)) in look.fields.iter().enumerate() {
                 @if n > 0 { ", " } code { (key.strip_prefix(FIELD).unwrap_or(key)) " = " (value) } } }
         }
+        div id="look" data-live {
         @match &stage {
             Stage::Waiting => { p class="sentence waiting" { "In line: another look is being made." } (stop(&visitor, &look)) }
             Stage::Working(what) => { p class="sentence running" role="status" { "At work: " (what) "." } (stop(&visitor, &look)) }
@@ -69,19 +70,19 @@ pub(crate) async fn page(
                 (strip(&visitor, &look, tiles, &again))
             }
         }
+        // Asking again says that somebody waits; with a script the page stays and asks by itself.
+        @if !stage.ended() { span data-poll {} }
+        }
+        // Not within what the script takes over: there it would be obeyed.
+        @if !stage.ended() { noscript { meta http-equiv="refresh" content="1"; } }
     };
-    let page = layout::page(&app, Page { title, nav: Nav::Scans, visitor: &visitor, body }).await?;
-    let mut response = page.into_response();
-    if !stage.ended() {
-        response.headers_mut().insert(header::REFRESH, header::HeaderValue::from_static("1"));
-    }
-    Ok(response)
+    layout::page(&app, Page { title, nav: Nav::Scans, visitor: &visitor, body }).await
 }
 
 fn stop(visitor: &Visitor, look: &Look) -> Markup {
     html! {
         @if visitor.role >= Role::Operate {
-            form method="post" action={ "/looks/" (look.id) "/stop" } { (layout::csrf(visitor)) button { "Stop" } }
+            form method="post" action={ "/looks/" (look.id) "/stop" } data-leave={ "/looks/" (look.id) "/leave" } { (layout::csrf(visitor)) button { "Stop" } }
         }
     }
 }
@@ -151,6 +152,17 @@ pub(crate) async fn picture(
     };
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=3600")];
     Ok((headers, bytes.to_vec()).into_response())
+}
+
+/// `POST /looks/{id}/leave`: a page says on its way out that nobody watches it any more. It changes nothing that
+/// silence would not change a little later.
+pub(crate) async fn leave(
+    State(app): State<Shared>,
+    Operator(_): Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Fault> {
+    find(&app, &id)?.leave();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /looks/{id}/stop`.

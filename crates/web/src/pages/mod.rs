@@ -2,7 +2,6 @@
 
 pub(crate) mod advice;
 pub(crate) mod again;
-pub(crate) mod again_json;
 pub(crate) mod compare;
 pub(crate) mod explained;
 pub(crate) mod layout;

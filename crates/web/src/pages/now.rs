@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use super::layout::{self, Nav, Page};
 use crate::access::{Role, Visitor};
 use crate::app::Shared;
-use crate::data::now::{Going, Need, Now, now};
+use crate::data::now::{Going, Need, Now, Schedules, now};
 use crate::data::places::{Place, Standing};
+use crate::data::scan::Center;
 use crate::data::scans::ScanLine;
 use crate::fault::Fault;
 use crate::words::{self, Mood, ago, ahead, bytes, span};
@@ -53,7 +54,10 @@ fn content(app: &Shared, visitor: &Visitor, now: &Now) -> Markup {
             @if !now.deletion_on {
                 p class="note" { "Deletion is switched off: nothing goes, whatever the dates say." }
             }
-            @if now.next.is_empty() { p class="empty" { "Nothing is scheduled to be deleted." } }
+            @if let Some(one) = &now.elsewhere { (elsewhere(app, one)) }
+            @if now.next.is_empty() && now.elsewhere.as_ref().is_none_or(|one| one.at.is_some()) {
+                p class="empty" { "Nothing is scheduled to be deleted." }
+            }
             @if !now.next.is_empty() { ul class="next" { @for one in &now.next { (going(app, one)) } } }
         }
     }
@@ -116,6 +120,7 @@ fn scan(app: &Shared, line: &ScanLine) -> Markup {
                     @if let Some(left) = left { (span(left)) " left · " }
                     @if let Some(raw) = line.raw_bytes { (bytes(raw)) " raw" }
                     @if let Some(results) = line.results_bytes { " · " (bytes(results)) " results" }
+                    @if let Some(center) = &line.center { " · " (centre(center)) }
                     @if line.held { " · " b { "held" } }
                     @if line.controlled { " · " b { "export-controlled" } }
                 }
@@ -125,6 +130,16 @@ fn scan(app: &Shared, line: &ScanLine) -> Markup {
                 @if let Some(run) = &line.run { a class="quiet" href={ "/runs/" (run) } { "Run" } }
             }
             span class="when" { (ago(line.seen, app.now(), &app.zone)) }
+        }
+    }
+}
+
+/// The rotation centre; doubt is told by a word as well as by colour.
+fn centre(center: &Center) -> Markup {
+    html! {
+        span class=(if center.is_believed() { "centre" } else { "centre failed" }) title=(center.reason) {
+            "centre " (center.text())
+            @if center.verdict != "given" { ", " @if !center.is_believed() { b { (center.verdict) } " " } "confidence " (format!("{:.2}", center.confidence)) }
         }
     }
 }
@@ -160,6 +175,20 @@ pub(crate) fn bar(part: f64, mood: Mood) -> Markup {
 /// A part as a percentage.
 pub(crate) fn percent(part: f64) -> String {
     format!("{:.0} %", (part * 100.0).floor())
+}
+
+/// Who has the schedules, and whether that is the last word.
+fn elsewhere(app: &Shared, one: &Schedules) -> Markup {
+    html! {
+        p class="note" {
+            @match (&one.fault, one.at) {
+                (Some(why), Some(at)) => { span class="failed" { (one.name) " does not answer" } ": " (why) ". What follows it said " (ago(at, app.now(), &app.zone)) "." }
+                (Some(why), None) => { span class="failed" { (one.name) " does not answer" } ": " (why) ". What is scheduled there is not known." }
+                (None, Some(at)) => { "As " (one.name) " said " (ago(at, app.now(), &app.zone)) ", which has the schedules." }
+                (None, None) => { (one.name) " has the schedules and is being asked." }
+            }
+        }
+    }
 }
 
 fn going(app: &Shared, one: &Going) -> Markup {

@@ -12,6 +12,7 @@ use super::run::run_id;
 use super::runs;
 use crate::access::{Role, Visitor};
 use crate::app::Shared;
+use crate::data::metadata::{Metadata, metadata};
 use crate::data::places::journey;
 use crate::data::scan::{Center, Copy, View, view};
 use crate::data::{pictures, scan_name};
@@ -25,6 +26,7 @@ pub(crate) async fn page(
     Path(scan): Path<String>,
 ) -> Result<Markup, Fault> {
     let view = view(&app, scan_name(&scan)?).await?;
+    let said = metadata(&app, &view.known.name).await;
     let name = view.known.name.to_string();
     let operate = visitor.role >= Role::Operate;
     let body = html! {
@@ -64,6 +66,10 @@ pub(crate) async fn page(
                 }
             }
         }
+        details id="metadata" {
+            summary { h2 { "What the raw file says" } }
+            @match &said { Ok(said) => (raw(said)), Err(fault) => p class="empty" { (fault.what) } }
+        }
         div id="copies" data-live {
             h2 { "Copies" }
             (copies(&app, &view))
@@ -98,13 +104,11 @@ fn buttons(view: &View, name: &str) -> Markup {
 }
 
 fn centre(center: &Center) -> Markup {
-    let uncertainty = center.uncertainty.map(|one| format!(" ± {one:.2}")).unwrap_or_default();
-    let believed = center.verdict == "found" || center.verdict == "given";
     html! {
         section {
             h2 { "Rotation centre" }
-            p class={ "big " (if believed { "done" } else { "failed" }) } {
-                "column " (format!("{:.2}", center.center)) (uncertainty)
+            p class={ "big " (if center.is_believed() { "done" } else { "failed" }) } {
+                "column " (center.text())
             }
             p { (center.verdict) ", confidence " (format!("{:.2}", center.confidence)) ", by " (center.method) }
             p class="note" { (center.reason) }
@@ -173,6 +177,21 @@ fn geometry(app: &Shared, view: &View) -> Markup {
                             (warning.get("message").and_then(Value::as_str).unwrap_or_default()) }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Geometry as it was understood, then every small dataset and attribute of the file.
+fn raw(said: &Metadata) -> Markup {
+    html! {
+        p class="note" { (said.file) ", " (bytes(said.bytes)) }
+        dl { @for (name, value) in &said.facts { dt { (name) } dd { (value) } } }
+        @if !said.warnings.is_empty() { ul class="flags" { @for one in &said.warnings { li { (one) } } } }
+        @if said.values.is_empty() { p class="empty" { "It holds no metadata." } } @else {
+            table class="metadata" {
+                thead { tr { th { "In the file" } th { "Value" } } }
+                tbody { @for (path, value) in &said.values { tr { td { code { (path) } } td { (value) } } } }
             }
         }
     }

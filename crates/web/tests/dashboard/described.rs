@@ -21,6 +21,8 @@ fn schemathesis_finds_no_5xx() {
     access.add("judge", Role::Operate, TOKEN).unwrap();
     let beam = Beam::with(access);
     beam.scan("f", "s", &["als"], &["nersc"]);
+    // The example of the description.
+    beam.scan("BLS-00042_user", "20260704_141200_fungi", &["als"], &["nersc"]);
     beam.run("alcf_recon_flow", "f/s", "fail");
     beam.run("alcf_recon_flow", "f/s", "ask");
     let examples = if std::env::var("BEAMRAIL_LONG").is_ok() { "200" } else { "12" };

@@ -61,6 +61,7 @@ pub struct Desk {
     pub engine: Engine,
     pub beamline: Arc<Beamline>,
     pub runtime: tokio::runtime::Runtime,
+    pub app: Shared,
     client: Client,
     _temporary: tempfile::TempDir,
 }
@@ -97,6 +98,7 @@ impl Desk {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let app: Shared = App::new(config.clone(), engine.clone(), beamline.clone(), access).unwrap();
+        let shown = app.clone();
         let address = runtime.block_on(async {
             for one in config.deployments(&beamline::flows::registry(&beamline)) {
                 engine.deploy(one).await.unwrap();
@@ -108,7 +110,7 @@ impl Desk {
             address
         });
         let client = Client { address, headers: Vec::new() };
-        Self { folder, engine, beamline, runtime, client, _temporary: temporary }
+        Self { folder, engine, beamline, runtime, app: shown, client, _temporary: temporary }
     }
 
     /// Somebody who looks.

@@ -6,6 +6,7 @@ mod again;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod client;
 mod desk;
+mod looking;
 mod settings;
 mod sides;
 mod sites;

@@ -8,7 +8,7 @@ use reconstruct::{Recipe, Silent, Stop};
 use crate::desk::{Desk, FOLDER, STEM};
 
 /// A volume on the disk, in custody, with the report of its run.
-fn volume(desk: &Desk, base: &str, recipe: &Recipe, run: &str, size: u64) -> i64 {
+pub fn volume(desk: &Desk, base: &str, recipe: &Recipe, run: &str, size: u64) -> i64 {
     let output = desk.folder.join("data").join(base);
     let options = JobOptions {
         scan: desk.folder.join("data/raw").join(FOLDER).join(format!("{STEM}.h5")),

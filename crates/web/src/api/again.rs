@@ -1,18 +1,22 @@
-//! "Reconstruct again" for programs: the table with the values that it begins with, and the run.
+//! "Reconstruct again" for programs: the table with the values that it begins with, the run, and what was made; what
+//! the raw file says.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
+use axum::routing::get;
 use reconstruct::recipe::PARAMETERS;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::access::Visitor;
+use super::{Api, Operation};
+use crate::access::{Role, Visitor};
 use crate::act::{address, again as act};
 use crate::app::{Operator, Shared};
 use crate::data::again::{FIELD, Way, base, read, text};
+use crate::data::metadata::{Metadata, metadata};
 use crate::data::results::{Made, made};
 use crate::data::scan_name;
 use crate::fault::Fault;
@@ -69,8 +73,38 @@ pub struct Started {
     run: String,
 }
 
-/// `GET /api/again/{scan}`.
-pub(crate) async fn beginning(
+/// Adds them.
+pub(super) fn on(mut api: Api) -> Api {
+    let (begin, body, started) = (api.of::<Beginning>(), api.of::<Again>(), api.of::<Started>());
+    let (all, said) = (api.of::<Vec<Made>>(), api.of::<Metadata>());
+    let looking = |path, summary, answer| Operation {
+        method: "get",
+        path,
+        summary,
+        query: None,
+        body: None,
+        answer,
+        role: Role::Look,
+    };
+    let start = Operation {
+        method: "post",
+        path: "/api/again/{*scan}",
+        summary: "Reconstruct a scan again with other parameters",
+        query: None,
+        body: Some(body),
+        answer: started,
+        role: Role::Operate,
+    };
+    api.on(
+        looking("/api/again/{*scan}", "What a new reconstruction of a scan begins from", begin),
+        get(beginning),
+    )
+    .on(start, axum::routing::post(run))
+    .on(looking("/api/results/{*scan}", "The volumes of a scan that can be looked at", all), get(results))
+    .on(looking("/api/metadata/{*scan}", "What the raw file of a scan says", said), get(raw))
+}
+
+async fn beginning(
     State(app): State<Shared>,
     _: Visitor,
     Path(scan): Path<String>,
@@ -88,8 +122,7 @@ pub(crate) async fn beginning(
     Ok(Json(Beginning { scan: base.known.name.to_string(), from: base.from, flows: base.ways, parameters }))
 }
 
-/// `POST /api/again/{scan}`.
-pub(crate) async fn run(
+async fn run(
     State(app): State<Shared>,
     Operator(visitor): Operator,
     peer: Option<Extension<Peer>>,
@@ -114,11 +147,19 @@ pub(crate) async fn run(
     Ok(Json(Started { run: run.to_string() }))
 }
 
-/// `GET /api/results/{scan}`: the reconstructions that can be looked at, the newest first.
-pub(crate) async fn results(
+/// The reconstructions that can be looked at, the newest first.
+async fn results(
     State(app): State<Shared>,
     _: Visitor,
     Path(scan): Path<String>,
 ) -> Result<Json<Vec<Made>>, Fault> {
     Ok(Json(made(&app, &scan_name(&scan)?).await?))
+}
+
+async fn raw(
+    State(app): State<Shared>,
+    _: Visitor,
+    Path(scan): Path<String>,
+) -> Result<Json<Metadata>, Fault> {
+    Ok(Json(Metadata::clone(&*metadata(&app, &scan_name(&scan)?).await?)))
 }
