@@ -58,7 +58,7 @@ fn the_alcf_flow_goes_through_globus() {
     let tasks: Value = serde_json::from_str(&world.ok(&["globus", "task", "--json"])).unwrap();
     let task = tasks[0]["task_id"].as_str().unwrap();
     assert!(world.ok(&["globus", "task", task]).contains("SUCCEEDED"));
-    assert!(world.ok(&["globus", "endpoint"]).contains("online"));
+    assert!(world.ok(&["globus", "endpoint", "status"]).contains("online"));
 }
 
 #[test]
@@ -98,17 +98,39 @@ fn a_fault_that_stays_is_red_with_advice() {
 fn check_tries_everything_and_says_who_must_do_what() {
     let world = World::new();
     let table = world.ok(&["check"]);
-    for words in
-        ["folder, write, read, rename, delete", "credentials", "endpoint", "online", "Python 3", "function"]
-    {
+    for words in [
+        "folder, write, read, rename, delete",
+        "credentials",
+        "endpoint",
+        "online",
+        "Python 3",
+        "function",
+        "none is needed beside the client's own",
+        "0 of 100 transfers that may wait",
+        "beamrail check polaris asks there",
+        "site's space",
+    ] {
         assert!(table.contains(words), "{words} is not in\n{table}");
     }
     assert!(!table.contains("FAULT"), "{table}");
     // A collection that may not be written, an endpoint that is away, credentials that are wrong.
-    world.standin.fault(Fault::new(Kind::Permission).on("POST", "*/mkdir").at(1, 0));
+    let number = world.standin.fault(Fault::new(Kind::Permission).on("POST", "*/mkdir").at(1, 0));
     let run = world.run(&["check", "nersc"]);
     assert_eq!(run.code, 4, "{}", run.stdout);
     assert!(run.stdout.contains("give this client read and write permission"), "{}", run.stdout);
+    world.standin.disarm(number);
+    // A consent that is missing, a disk that is full.
+    let scopes = vec!["urn:globus:auth:scope:transfer.api.globus.org:all[*x]".to_owned()];
+    let number =
+        world.standin.fault(Fault::new(Kind::ConsentRequired { scopes }).on("GET", "*/stat").at(1, 0));
+    let run = world.run(&["check", "alcf"]);
+    assert!(run.code == 4 && run.stdout.contains("consent") && run.stdout.contains(CLIENT), "{}", run.stdout);
+    world.standin.disarm(number);
+    let full = Kind::FileFault { code: "QUOTA_EXCEEDED".into(), details: "disk quota".into() };
+    let number = world.standin.fault(Fault::new(full).collection("alcf").at(1, 0));
+    let run = world.run(&["check", "alcf"]);
+    assert!(run.code == 4 && run.stdout.contains("make room there"), "{}", run.stdout);
+    world.standin.disarm(number);
     world.standin.fault(Fault::new(Kind::EndpointOffline).at(1, 0));
     let run = world.run(&["check", "polaris"]);
     assert!(run.code == 4 && run.stdout.contains("globus-compute-endpoint start"), "{}", run.stdout);
@@ -130,9 +152,91 @@ fn setup_registers_the_function_once_and_prints_the_endpoints_configuration() {
     let text = world.ok(&["globus", "setup", "--endpoint-config"]);
     assert_eq!(text.matches("strategy_period: 60").count(), 2, "{text}");
     assert!(text.contains("account: \"IRIBeta\"") && text.contains("user_config_template.yaml.j2"));
-    // The program is brought there, runs there, and says what it is.
-    let brought = world.ok(&["globus", "setup", "--binary", "/bin/true", "--patience", "30"]);
-    assert!(brought.contains("bytes; set command to it"), "{brought}");
+}
+
+#[test]
+fn the_program_is_brought_and_believed_by_its_digest() {
+    let world = World::new();
+    let bring = |binary: &str| ["globus", "setup", "--binary", binary, "--patience", "60"].map(str::to_owned);
+    let told = |binary: &str| world.run(&bring(binary).each_ref().map(String::as_str));
+    let config = || std::fs::read_to_string(world.dir.file("beamrail.toml")).unwrap();
+    // It runs there and says what it is: something else, so the command stays.
+    let other = told("/bin/true");
+    assert!(
+        other.code == 0 && other.stdout.contains("bring the same version"),
+        "{}{}",
+        other.stdout,
+        other.stderr
+    );
+    assert!(config().contains(env!("CARGO_BIN_EXE_beamrail")));
+
+    let file = world.dir.file("beamrail-built");
+    let say = |version: &str| std::fs::write(&file, format!("#!/bin/sh\necho {version}\n")).unwrap();
+    let own = format!("beamrail {}", env!("CARGO_PKG_VERSION"));
+    say(&own);
+    let sum = std::process::Command::new("sha256sum").arg(&file).output().unwrap().stdout;
+    let beside = world.dir.file("beamrail-built.sha256");
+    std::fs::write(&beside, &sum).unwrap();
+    let sum = String::from_utf8(sum).unwrap();
+    let mine = told(file.to_str().unwrap());
+    assert!(mine.stdout.contains(sum.split(' ').next().unwrap()), "{}{}", mine.stdout, mine.stderr);
+    let there = world.dir.file("alcf/bin/beamrail");
+    assert!(config().contains(&format!("command = \"{}\"", there.display())), "{}", config());
+    assert!(told(file.to_str().unwrap()).stdout.contains("the command is it"));
+
+    // Another file than its checksum says goes nowhere; one that does not run does not replace the one that does.
+    say("broken; exit 7");
+    let run = told(file.to_str().unwrap());
+    assert!(run.code == 3 && run.stderr.contains("says another"), "{}", run.stderr);
+    std::fs::remove_file(&beside).unwrap();
+    let run = told(file.to_str().unwrap());
+    assert!(run.code == 4 && run.stderr.contains("does not run"), "{}", run.stderr);
+    assert!(std::fs::read_to_string(&there).unwrap().contains(&own));
+}
+
+#[test]
+fn results_that_stay_at_the_facility_are_read_there() {
+    for whole in [true, false] {
+        let world = World::new();
+        world.scan();
+        let config = world.dir.file("beamrail.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        // A command that damages a result before it is asked to look at it.
+        let command = world.dir.file("alcf/beamrail");
+        let damage = "if [ \"$1\" = verify ]; then f=$(find \"$(dirname \"$5\")\" -name '*.tif*' | head -n 1); \
+                      printf X | dd of=\"$f\" bs=1 seek=400 conv=notrunc; fi 2>/dev/null";
+        let script = format!(
+            "#!/bin/sh\n{}\nexec {} \"$@\"\n",
+            if whole { "" } else { damage },
+            env!("CARGO_BIN_EXE_beamrail")
+        );
+        std::fs::write(&command, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&command, mode).unwrap();
+        let text = text.replace("return_to = [\"nersc\", \"als\"]", "return_to = []");
+        let text = text.replace(
+            &format!("command = {:?}", env!("CARGO_BIN_EXE_beamrail")),
+            &format!("command = {command:?}"),
+        );
+        std::fs::write(&config, text).unwrap();
+        let run = world.reconstruct();
+        assert_eq!(run.code == 0, whole, "{}", run.stderr);
+        assert_eq!(world.standin.counts()["jobs"]["accepted"], 2, "the reconstruction, and the look");
+        let shown: Value = serde_json::from_str(&world.ok(&["custody", "show", SCAN, "--json"])).unwrap();
+        let copies = shown["copies"].as_array().unwrap().iter();
+        let made: Vec<&Value> =
+            copies.filter(|copy| copy["site"] == "alcf" && copy["kind"] != "raw").collect();
+        assert_eq!(made.len(), 3, "{}", shown["copies"]);
+        for copy in made {
+            let by = copy["verified_by"].as_str().unwrap();
+            assert_eq!(copy["level"] == "digested", whole, "{copy}");
+            assert_eq!(by.contains("(beamrail verify at polaris)"), whole, "{copy}");
+        }
+        if !whole {
+            assert!(run.stderr.contains("beamrail verify there says"), "{}", run.stderr);
+            assert!(run.stderr.contains("reconstruct again"), "{}", run.stderr);
+        }
+    }
 }
 
 #[test]

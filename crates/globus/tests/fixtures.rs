@@ -53,10 +53,14 @@ async fn server(canned: &[Canned]) -> Server {
             };
             one.method == request.method
                 && one.path == request.path
-                && one.query.as_ref().is_none_or(|query| {
-                    query.iter().all(asked)
-                        && request.query.contains("marker") == query.contains_key("marker")
-                })
+                && match &one.query {
+                    // The first page of several is asked for by nothing.
+                    None => !request.query.contains("marker="),
+                    Some(query) => {
+                        query.iter().all(asked)
+                            && request.query.contains("marker=") == query.contains_key("marker")
+                    }
+                }
         };
         match canned.iter().find(fits) {
             Some(one) => Reply::Json(one.status, one.body.clone()),
@@ -312,6 +316,37 @@ async fn flows() {
     }
     let (canned, _server, globus) = ready("flows.list_runs", "default").await.unwrap();
     same("list_runs", &globus.flows().runs("any").await.unwrap(), &canned.body["runs"]);
+    // Those of one flow: the answer that is asked for by its id.
+    let canned = case("flows.list_runs", "filter_flow_id").unwrap();
+    let server = self::server(&canned).await;
+    let of = canned[0].query.as_ref().unwrap()["filter_flow_id"].as_str().unwrap();
+    same("list_runs", &server.client().flows().runs(of).await.unwrap(), &canned[0].body["runs"]);
+    // The run with a tag is looked for on all pages; no fixture has tags, so the last page gets one.
+    let mut canned = case("flows.list_runs", "paginated").unwrap();
+    canned[2].body["runs"][19]["tags"] = json!(["mine"]);
+    let server = self::server(&canned).await;
+    let last = &canned[2].body["runs"][19];
+    let found = server.client().flows().tagged("any", "mine", 3).await.unwrap().unwrap();
+    same("list_runs", &found, last);
+    assert_eq!(server.client().flows().tagged("any", "mine", 2).await.unwrap(), None);
+}
+
+/// The list in `README.md`: each set of the corpus is parsed here, or is named there as of a call that is not made.
+#[test]
+fn every_set_is_parsed_or_out_of_scope() {
+    let Some(folder) = shared() else { return };
+    let readme = include_str!("../README.md");
+    let (parsed, out) = readme.split_once("### Fixtures of calls that are not made").unwrap();
+    let mut sets = 0;
+    for entry in std::fs::read_dir(folder.join("data/globus")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(set) = name.strip_suffix(".json") else { continue };
+        sets += 1;
+        let here = include_str!("fixtures.rs").contains(&format!("(\"{set}\""));
+        let listed = (parsed.contains(&format!("| `{set}` |")), out.contains(&format!("`{set}`")));
+        assert_eq!(listed, (here, !here), "{set}");
+    }
+    assert_eq!(sets, 110);
 }
 
 /// Every refusal of the whole corpus, whichever call it was recorded for, is read as one: with its status and its code.

@@ -28,6 +28,13 @@ pub trait Compute: Send + Sync {
 
     /// The last lines of what the job said.
     async fn log_tail(&self, handle: &JobHandle, bytes: u64) -> Result<String>;
+
+    /// Runs a command to its end where the job folder `spec.job_dir` is, which gets no `--job-dir`; the same folder
+    /// and attempt find the same call again. `None` where such a command can as well be run here.
+    async fn run_there(&self, spec: &JobSpec, patience: Duration) -> Result<Option<Said>> {
+        let _ = (spec, patience);
+        Ok(None)
+    }
 }
 
 /// What to run.
@@ -64,6 +71,17 @@ pub struct JobHandle {
     /// The task or job of the service that runs it, where one does.
     #[serde(default)]
     pub task: Option<String>,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// The end of what it printed.
+    pub stdout: String,
+    /// The end of that and of its errors.
+    pub tail: String,
 }
 
 /// How a job ended, from its `status.json`.

@@ -11,7 +11,7 @@ mod local;
 mod process;
 mod storage;
 
-pub use compute::{Compute, JobHandle, JobSpec, JobState, JobStatus};
+pub use compute::{Compute, JobHandle, JobSpec, JobState, JobStatus, Said};
 pub use error::{Error, Result};
 pub use globus::{Exchange, GlobusCompute, GlobusEndpoint, GlobusStorage, Link};
 pub use local::LocalStorage;

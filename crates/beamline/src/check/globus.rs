@@ -17,6 +17,15 @@ use crate::config::{Config, Facility, Site, expand};
 
 /// The folder of checks, from the site's root: outside all areas.
 const FOLDER: &str = ".beamrail/checks";
+/// Asks a worker what it sees: the command's version, free KiB in the site's root, and limits where the file system
+/// (Lustre) has a command that tells them.
+const PROBE: &str = "cd \"$1\" || exit 9
+echo \"free: $(df -Pk . | awk 'END { print $4 }')\"
+if command -v lfs >/dev/null 2>&1; then lfs quota -q -u \"$(id -un)\" . 2>/dev/null | sed 's/^/quota: /'; fi
+version=$(\"$0\" --version); ended=$?
+echo \"version: $version\"
+exit $ended
+";
 /// How long a deletion may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -56,6 +65,7 @@ impl Globe {
                     let hours = good.as_secs_f64() / 3600.0;
                     looks.ok("token", format!("good for {hours:.1} hours, then renewed by itself"));
                 }
+                self.pending(looks).await;
                 true
             }
             Err(error) => {
@@ -64,6 +74,24 @@ impl Globe {
                 looks.bad("credentials", Verdict::Fault, error, what);
                 false
             }
+        }
+    }
+
+    /// How much of what Globus lets wait is waiting.
+    async fn pending(&self, looks: &mut Looks<'_>) {
+        let Ok(client) = self.link.client() else { return };
+        let most = client.settings().limits.pending_tasks;
+        let what = "operator: beamrail globus task lists them; wait for some to end, or cancel some";
+        match client.transfer().pending().await {
+            Ok(pending) => {
+                let found = format!("{pending} of {most} transfers that may wait");
+                match pending {
+                    few if few < most.saturating_mul(4) / 5 => looks.ok("transfer quota", found),
+                    many if many < most => looks.bad("transfer quota", Verdict::Warning, found, what),
+                    _ => looks.bad("transfer quota", Verdict::Fault, found, what),
+                }
+            }
+            Err(error) => looks.bad("transfer quota", Verdict::Fault, error.to_string(), action(&error)),
         }
     }
 
@@ -88,14 +116,26 @@ impl Globe {
         let root = storage.stat(&RelPath::root()).await;
         match root {
             Ok(Some(found)) if found.kind == SeenKind::Folder => {
-                looks.ok("root", site.root.display().to_string())
+                looks.ok("root", site.root.display().to_string());
+                // Whoever was let in has every consent that it takes.
+                let kind = if site.data_access {
+                    "data_access is granted"
+                } else {
+                    "none is needed beside the client's own"
+                };
+                looks.ok("consent", kind);
             }
             Ok(_) => {
                 let found = format!("{} is no folder of the collection", site.root.display());
                 return looks.bad("root", Verdict::Fault, found, "operator: correct root");
             }
-            Err(error) => return looks.bad("root", Verdict::Fault, error.to_string(), action(&error)),
+            Err(error) => {
+                let consent = matches!(&error, sites::Error::Globus(globus::Error::Consent(_)));
+                let look = if consent { "consent" } else { "root" };
+                return looks.bad(look, Verdict::Fault, error.to_string(), action(&error));
+            }
         }
+        self.room(config, name, site, looks);
         for (name, area) in &site.areas {
             match storage.stat(&area.path).await {
                 Ok(Some(found)) if found.kind == SeenKind::Folder => {
@@ -113,6 +153,25 @@ impl Globe {
         }
         if self.depth.writes {
             self.rights(&storage, looks).await;
+        }
+    }
+
+    /// How much fits there, as far as this host can see it.
+    fn room(&self, config: &Config, name: &str, site: &Site, looks: &mut Looks<'_>) {
+        match &site.local {
+            Some(local) => super::local::space(local, looks),
+            None => {
+                let there = config.facilities.iter().find(|(_, one)| one.site == name);
+                let found = match there {
+                    Some((facility, _)) => {
+                        format!("a collection tells none; beamrail check {facility} asks there")
+                    }
+                    None => {
+                        "a collection tells none; a transfer that does not fit fails and says so".to_owned()
+                    }
+                };
+                looks.ok("space", found);
+            }
         }
     }
 
@@ -309,11 +368,10 @@ impl Globe {
         let root =
             one.site_root.clone().or_else(|| config.sites.get(&one.site).map(|site| site.root.clone()));
         let root = root.unwrap_or_default();
-        let script = "cd \"$1\" || exit 9; \"$0\" --version";
         let folder =
             format!("{}/check-{}-{}", one.jobs, std::process::id(), jiff::Timestamp::now().as_millisecond());
         let begun = Instant::now();
-        let args = ["-c", script, &one.command, &root.to_string_lossy()];
+        let args = ["-c", PROBE, &one.command, &root.to_string_lossy()];
         let ran = compute.ask(&args, Path::new("/bin/sh"), &folder, patience).await;
         let ran = match ran {
             Ok(ran) => ran,
@@ -325,8 +383,26 @@ impl Globe {
         };
         let took = begun.elapsed().as_secs();
         looks.ok("worker", format!("Python {} on {}, after {took} s", ran.python, ran.host));
-        let version = ran.stdout.trim().to_owned();
+        let told = |mark: &'static str| {
+            ran.stdout.lines().filter_map(move |line| line.strip_prefix(mark)).map(str::trim)
+        };
+        let version = told("version: ").next().unwrap_or_default().to_owned();
         let own = own_version();
+        if let Some(free) = told("free: ").next().and_then(|text| text.parse::<u64>().ok()) {
+            super::local::enough("site's space", free.saturating_mul(1024), looks);
+        }
+        // Lustre puts a star behind what is over a limit.
+        let limits: Vec<&str> = told("quota: ").collect();
+        match limits.iter().find(|line| line.contains('*')) {
+            Some(over) => looks.bad(
+                "quota",
+                Verdict::Fault,
+                format!("over its limit: {over}"),
+                "operator: make room (beamrail prune plan), or ask the facility for more",
+            ),
+            None if limits.is_empty() => {}
+            None => looks.ok("quota", limits.join(" ")),
+        }
         match ran.rc {
             Some(0) if version == own => looks.ok("command", format!("{}: {version}", one.command)),
             Some(0) => looks.bad(
@@ -364,5 +440,39 @@ impl Place {
             _ => String::new(),
         };
         Self { id: storage.collection().to_owned(), path: format!("{}/{path}", root.trim_end_matches('/')) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// As a worker runs it, with a file system whose limits have a command, and one of them reached.
+    #[test]
+    fn a_worker_is_asked_for_space_limits_and_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        script("lfs", "echo \"$1 $2 $3: 1001* 1000 1000\"");
+        let command = script("command", "echo beamrail 0.9; exit 5");
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let ask = |root: &Path| {
+            let mut shell = std::process::Command::new("/bin/sh");
+            let asked =
+                shell.arg("-c").arg(PROBE).arg(&command).arg(root).env("PATH", &path).output().unwrap();
+            (asked.status.code(), String::from_utf8(asked.stdout).unwrap())
+        };
+        let (code, text) = ask(folder.path());
+        assert_eq!(code, Some(5));
+        let lines: Vec<&str> = text.lines().collect();
+        let free = lines[0].strip_prefix("free: ").unwrap().parse::<u64>().unwrap();
+        assert!(free > 0 && lines[1].starts_with("quota: quota -q -u: 1001*"), "{text}");
+        assert_eq!(lines[2], "version: beamrail 0.9");
+        assert_eq!(ask(&folder.path().join("none")).0, Some(9));
     }
 }

@@ -101,18 +101,7 @@ pub(super) fn site(site: &Site, looks: &mut Looks<'_>) {
             ),
         }
         if let Ok(stat) = statvfs(&there) {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let what = format!("{name} space");
-            let found = format!("{} free", bytes(free));
-            match free >= LITTLE {
-                true => looks.ok(&what, found),
-                false => looks.bad(
-                    &what,
-                    Verdict::Warning,
-                    format!("{found}; one scan with its results takes about {}", bytes(LITTLE)),
-                    "operator: make room, or shorten the retention; beamrail prune plan",
-                ),
-            }
+            enough(&format!("{name} space"), stat.f_bavail.saturating_mul(stat.f_frsize), looks);
             devices.push((name, stat.f_fsid));
         }
     }
@@ -121,6 +110,27 @@ pub(super) fn site(site: &Site, looks: &mut Looks<'_>) {
             true => looks.ok("file systems", format!("{one} and {other} are on the same")),
             false => looks.ok("file systems", format!("{one} and {other} are on different ones")),
         }
+    }
+}
+
+/// Whether so many free bytes are enough.
+pub(super) fn enough(what: &str, free: u64, looks: &mut Looks<'_>) {
+    let found = format!("{} free", bytes(free));
+    match free >= LITTLE {
+        true => looks.ok(what, found),
+        false => looks.bad(
+            what,
+            Verdict::Warning,
+            format!("{found}; one scan with its results takes about {}", bytes(LITTLE)),
+            "operator: make room, or shorten the retention; beamrail prune plan",
+        ),
+    }
+}
+
+/// The free space of a folder that this host sees.
+pub(super) fn space(folder: &Path, looks: &mut Looks<'_>) {
+    if let Ok(stat) = statvfs(folder) {
+        enough("space", stat.f_bavail.saturating_mul(stat.f_frsize), looks);
     }
 }
 

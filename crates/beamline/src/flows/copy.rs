@@ -214,13 +214,16 @@ pub(super) fn watch(step: &StepContext) -> Watch {
     })
 }
 
-/// Files, pace, time left, faults, and what holds it up.
+/// Bytes, files, pace, time left, faults, and what holds it up.
 fn told(progress: &Progress) -> String {
     let Progress { bytes, total_bytes, files, total_files, rate, faults, note } = progress;
-    let mut text = format!("{files} of {total_files} files, {:.0} MB/s", rate / 1e6);
+    let (unit, name) = if *total_bytes < 1_000_000_000 { (1e6, "MB") } else { (1e9, "GB") };
+    let (done, all) = (*bytes as f64 / unit, *total_bytes as f64 / unit);
+    let mut text =
+        format!("{done:.1} of {all:.1} {name}, {files} of {total_files} files, {:.1} MB/s", rate / 1e6);
     let left = total_bytes.saturating_sub(*bytes);
     if *rate >= 1.0 && left > 0 {
-        text += &format!(", {:.0} s left", left as f64 / rate);
+        text += &format!(", {} left", lasting(left as f64 / rate));
     }
     if *faults > 0 {
         text += &format!(", {faults} faults");
@@ -228,6 +231,15 @@ fn told(progress: &Progress) -> String {
     match note {
         Some(note) => format!("{text}; {note}"),
         None => text,
+    }
+}
+
+/// A time to come or gone, as precise as a person wants it.
+pub(super) fn lasting(seconds: f64) -> String {
+    match seconds {
+        short if short < 120.0 => format!("{short:.0} s"),
+        some if some < 7200.0 => format!("{:.0} min", some / 60.0),
+        long => format!("{:.1} h", long / 3600.0),
     }
 }
 
@@ -243,4 +255,30 @@ pub(super) async fn stoppable<T>(
         () = step.cancelled() => watch.stop(),
     }
     work.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_under_way_tells_bytes_pace_time_and_faults() {
+        let progress = Progress {
+            bytes: 2_000_000_000,
+            total_bytes: 8_510_000_000,
+            files: 0,
+            total_files: 1,
+            rate: 43e6,
+            faults: 2,
+            note: Some("PERMISSION_DENIED".into()),
+        };
+        assert_eq!(
+            told(&progress),
+            "2.0 of 8.5 GB, 0 of 1 files, 43.0 MB/s, 3 min left, 2 faults; PERMISSION_DENIED"
+        );
+        let begun = Progress { bytes: 0, total_bytes: 5_000, rate: 0.0, faults: 0, note: None, ..progress };
+        assert_eq!(told(&begun), "0.0 of 0.0 MB, 0 of 1 files, 0.0 MB/s");
+        let times = [lasting(59.4), lasting(600.0), lasting(9000.0)];
+        assert_eq!(times, ["59 s", "10 min", "2.5 h"]);
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sites::{JobHandle, JobSpec, JobState, JobStatus};
 
+use super::copy::lasting;
 use super::work::Outcome;
 use super::{results, room};
 use crate::error::{Error, Result};
@@ -249,6 +250,7 @@ impl External for Job {
 
     async fn wait(&self, handle: &Handle, step: &StepContext) -> Outcome<JobOutcome> {
         let facility = self.beam.facility(&self.facility)?;
+        let mut far = None;
         loop {
             let state = facility.compute.state(&handle.found()).await;
             match state.map_err(|error| self.unseen("look at a job", &error))? {
@@ -256,8 +258,15 @@ impl External for Job {
                 JobState::Queued { why } => step.progress(0.0, &format!("waits: {why}")),
                 JobState::Running { progress } => {
                     step.running().await?;
-                    if let Some((part, what)) = progress.as_ref().and_then(read_progress) {
-                        step.progress(part, &what);
+                    let known = progress.as_ref().and_then(read_progress);
+                    far = known.or(far);
+                    match &far {
+                        Some((part, what)) => step.progress(*part, what),
+                        // Where nobody can look into the job's folder, its time is all that is known.
+                        None => {
+                            let begun = step.running_for().unwrap_or_default();
+                            step.progress(0.0, &format!("runs for {}", lasting(begun.as_secs_f64())));
+                        }
                     }
                 }
                 JobState::Finished(status) => return self.judge(handle, &status, step).await,

@@ -79,7 +79,7 @@ pub(super) async fn reconstruct(
     };
     let made = make(&beam, &context, &scan, &settings, &facility, &parameters).await?;
     let home = bring_home(&beam, &context, &settings, &facility, &made).await?;
-    read_what_stays(&beam, &context, &made).await?;
+    read_what_stays(&beam, &context, &scan, &settings.facility, &made).await?;
     let first = home.first().map_or(facility.site.as_str(), |copied| copied.to.as_str());
     catalogue::tell_results(&beam, &context, &scan, first, &made).await?;
     let copies: Vec<CopyId> = std::iter::once(raw_there)
@@ -170,14 +170,21 @@ async fn bring_home(
     join_all(transfers.collect::<Vec<_>>()).await
 }
 
-/// Results that went nowhere are read where they are, so that they count.
-async fn read_what_stays(beam: &Arc<Beamline>, context: &Context, made: &Made) -> Outcome<()> {
+/// Results that went nowhere are read where they are, so that they count: from here, else by the facility.
+async fn read_what_stays(
+    beam: &Arc<Beamline>,
+    context: &Context,
+    scan: &ScanName,
+    facility: &str,
+    made: &Made,
+) -> Outcome<()> {
     let run = context.id().to_string();
-    let work = |_: StepContext| {
+    let work = |step: StepContext| {
         let (beam, run) = (beam.clone(), run.clone());
         async move {
             let read: Result<()> = results::read_all(&beam, &made.copies, &run).await;
-            Ok(read?)
+            read?;
+            results::read_there(&beam, &step, scan, facility, made, &run).await
         }
     };
     context.step("verify results", patient().input(&made.manifest), work).await

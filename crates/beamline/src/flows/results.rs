@@ -1,13 +1,16 @@
 //! Results are believed by their manifest and their files, and are in custody from then on.
 
-use custody::{CopyId, DatasetId, FileEntry, FileList, Kind, Level, NewCopy, RelPath, ScanName, State};
+use custody::{
+    CopyId, DatasetId, FileEntry, FileList, Kind, Level, NewCopy, Reach, RelPath, ScanName, State,
+};
 use custody::{PAPERS, Verification};
 use engine::{Failure, StepContext};
 use reconstruct::Recipe;
 use serde_json::Value;
-use sites::Digests;
+use sites::{Digests, JobSpec};
 use volume::Manifest;
 
+use super::job::Made;
 use super::work::{Outcome, begin_use, sample};
 use crate::error::{Error, Result};
 use crate::runtime::{Beamline, area};
@@ -104,6 +107,66 @@ pub(super) async fn read_all(beam: &Beamline, copies: &[(Kind, CopyId)], run: &s
         let verification = Verification { level: Level::Digested, seen, by: run.to_owned() };
         beam.custody.verify(*id, &verification, beam.now())?;
     }
+    Ok(())
+}
+
+/// What cannot be read from here is read by the facility: it compares every file with the manifest, whose digest is
+/// known, and custody counts that. Nothing is asked where all copies count already.
+pub(super) async fn read_there(
+    beam: &Beamline,
+    step: &StepContext,
+    scan: &ScanName,
+    facility: &str,
+    made: &Made,
+    run: &str,
+) -> Outcome<()> {
+    let (name, facility) = (facility, beam.facility(facility)?);
+    let mut copies = Vec::new();
+    for (_, id) in &made.copies {
+        let record = beam.custody.copy(*id).map_err(Error::from)?;
+        if record.site == facility.site
+            && record.state == State::Present
+            && record.level < Some(beam.policy.level)
+        {
+            copies.push(record);
+        }
+    }
+    let Some(base) = copies.first().map(|record| record.base.clone()) else { return Ok(()) };
+    let seen = |path: &RelPath| facility.site_root.join(path.as_str());
+    let manifest = seen(&base).join(format!("rec{}.manifest.json", scan.stem()));
+    let words = ["verify", "--json", "--progress", "none"].map(str::to_owned);
+    let spec = JobSpec {
+        program: facility.command.clone(),
+        args: words.into_iter().chain([manifest.to_string_lossy().into_owned()]).collect(),
+        job_dir: seen(&facility.jobs).join(step.identity().label()),
+        env: facility.env.clone(),
+        attempt: step.attempt(),
+    };
+    let patience = facility.queue_timeout + facility.run_timeout;
+    let told = facility.compute.run_there(&spec, patience).await.map_err(Error::from)?;
+    let Some(told) = told else { return Ok(()) };
+    let found: Value = serde_json::from_str(&told.stdout).unwrap_or_default();
+    let whole =
+        found["ok"] == true && found["level"] == "digested" && found["digest"] == made.manifest.as_str();
+    if told.exit_code != Some(0) || !whole {
+        let text = format!("{base} at {name}: beamrail verify there says {}", told.tail);
+        return Err(Failure::fatal(format!("{text}; reconstruct again")).with_code("not-verified"));
+    }
+    for record in copies {
+        let files = beam.custody.files(record.id).map_err(Error::from)?;
+        let storage = beam.site(&record.site)?;
+        let mut look = storage.observe(&record.base, &files, Digests::None, beam.now()).await;
+        if let Reach::Seen(found) = &mut look.reach {
+            // What the facility has read is what the list says: both are the manifest's, or were read from here.
+            for one in found.iter_mut() {
+                one.blake3 = files.find(&one.path).and_then(|entry| entry.blake3.clone());
+            }
+        }
+        let by = format!("{run} (beamrail verify at {name})");
+        let verification = Verification { level: Level::Digested, seen: look, by };
+        beam.custody.verify(record.id, &verification, beam.now()).map_err(Error::from)?;
+    }
+    step.info(format!("all results were read at {name} and are as the manifest says"));
     Ok(())
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
         output::print_json(&json!({
             "manifest": path,
             "name": manifest.name(),
+            "digest": manifest.digest(),
             "ok": verification.is_ok(),
             "level": verification.level,
             "files": verification.files,

@@ -95,6 +95,12 @@ impl StepContext {
         Ok(())
     }
 
+    /// How long the work has really run, once it does.
+    pub fn running_for(&self) -> Option<std::time::Duration> {
+        let since = (*self.running.borrow())?;
+        std::time::Duration::try_from(self.active.now().duration_since(since)).ok()
+    }
+
     /// Shows how far it is, 0 to 1, under the step's key. Not waited for.
     pub fn progress(&self, part: f64, what: &str) {
         let artifact = Artifact {

@@ -198,27 +198,36 @@ impl GlobusCompute {
     pub async fn ask(&self, args: &[&str], command: &Path, folder: &str, patience: Duration) -> Result<Ran> {
         let dir = self.site_root.join(folder);
         let args = args.iter().map(ToString::to_string).collect();
-        let mut spec = RunnerSpec::new(command.to_string_lossy(), args, dir.to_string_lossy());
-        spec.walltime = Some(patience.as_secs_f64());
-        let task = self.submit(&spec, self.group(&dir, 1)).await?;
-        let begun = Instant::now();
+        let spec = RunnerSpec::new(command.to_string_lossy(), args, dir.to_string_lossy());
+        let call = self.submit(&spec_within(spec, patience), self.group(&dir, 1)).await?;
+        self.answer(&dir, &call, patience).await
+    }
+
+    /// What a call of the runner came to, once it has ended.
+    pub(super) async fn answer(&self, dir: &Path, call: &str, patience: Duration) -> Result<Ran> {
+        let (folder, begun) = (dir.display().to_string(), Instant::now());
         loop {
-            let told = self.look(&dir, &task).await?;
+            let told = self.look(dir, call).await?;
             match told.phase {
                 Phase::Succeeded => {
-                    return told.ran().map_err(|error| self.wrong(folder, &error.to_string(), false));
+                    return told.ran().map_err(|error| self.wrong(&folder, &error.to_string(), false));
                 }
                 Phase::Failed => {
                     let text = format!("the worker failed: {}", told.failure.unwrap_or_default());
-                    return Err(self.wrong(folder, &text, told.lost));
+                    return Err(self.wrong(&folder, &text, told.lost));
                 }
                 phase if begun.elapsed() > patience => {
                     let text =
                         format!("it is still {phase:?} ({}) after {} s", told.words, patience.as_secs());
-                    return Err(self.wrong(folder, &text, true));
+                    return Err(self.wrong(&folder, &text, true));
                 }
                 _ => tokio::time::sleep(self.settings.poll.max(Duration::from_millis(50))).await,
             }
         }
     }
+}
+
+/// A call that the worker itself ends after that time.
+pub(super) fn spec_within(spec: RunnerSpec, patience: Duration) -> RunnerSpec {
+    RunnerSpec { walltime: Some(patience.as_secs_f64()), ..spec }
 }

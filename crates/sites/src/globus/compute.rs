@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::Link;
-use super::call::Told;
-use crate::compute::{Compute, JobHandle, JobSpec, JobState, JobStatus};
+use super::call::{Told, spec_within};
+use crate::compute::{Compute, JobHandle, JobSpec, JobState, JobStatus, Said};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -279,5 +279,21 @@ impl Compute for GlobusCompute {
         let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
         let start = text.char_indices().map(|(at, _)| at).find(|at| text.len() - at <= keep);
         Ok(start.and_then(|at| text.get(at..)).unwrap_or_default().to_owned())
+    }
+
+    async fn run_there(&self, spec: &JobSpec, patience: Duration) -> Result<Option<Said>> {
+        let dir = &spec.job_dir;
+        let call = match self.call_of(dir, spec.attempt).await? {
+            Some(call) => call,
+            None => {
+                let program = spec.program.to_string_lossy();
+                let runner = RunnerSpec::new(program, spec.args.clone(), dir.to_string_lossy());
+                let env = spec.env.iter().cloned().collect();
+                let runner = RunnerSpec { env, attempt: spec.attempt, ..runner };
+                self.submit(&spec_within(runner, patience), self.group(dir, spec.attempt)).await?
+            }
+        };
+        let ran = self.answer(dir, &call, patience).await?;
+        Ok(Some(Said { exit_code: ran.rc, tail: ran.tail(), stdout: ran.stdout }))
     }
 }

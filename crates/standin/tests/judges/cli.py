@@ -100,6 +100,66 @@ def faults():
         equal(globus("transfer", f"{ALS}:/cli/a.txt", f"{NERSC}:/lost")["code"], "Duplicate")
 
 
+def options():
+    """Each option of a transfer that a person may give, and what it does."""
+    extra = DIR["nersc"] / "cli/extra"
+    extra.write_text("not at the source")
+    (DIR["als"] / "cli/skipped.tmp").write_text("x")
+    words = ["--recursive", "--sync-level", "mtime", "--delete", "--skip-source-errors", "--fail-on-quota-errors", "--exclude", "*.tmp",
+             "--include", "*", "--deadline", "2099-01-01"]
+    done = finished(globus("transfer", f"{ALS}:/cli", f"{NERSC}:/cli", *words)["task_id"])
+    equal((done["status"], done["skip_source_errors"], done["fail_on_quota_errors"], done["delete_destination_extra"], done["sync_level"]),
+          ("SUCCEEDED", True, True, True, 2))
+    assert not extra.exists() and not (DIR["nersc"] / "cli/skipped.tmp").exists()
+    lines = "/cli/a.txt /batch/µ.txt\n--recursive /cli/sub /batch/sub\n/none /batch/none\n"
+    words = ["transfer", ALS, NERSC, "--batch", "-", "--skip-source-errors", "-F", "json"]
+    sent = subprocess.run([GLOBUS, *words], input=lines, capture_output=True, text=True, timeout=60)
+    assert sent.returncode == 0, sent.stderr
+    task = json.loads(sent.stdout)["task_id"]
+    equal(finished(task)["subtasks_skipped_errors"], 1)
+    skipped = globus("task", "show", "--skipped-errors", task)["DATA"]
+    equal([(one["error_code"], one["source_path"]) for one in skipped], [("FILE_NOT_FOUND", "/none")])
+    assert (DIR["nersc"] / "batch/µ.txt").exists() and (DIR["nersc"] / "batch/sub/b.txt").exists()
+
+
+def finished(task):
+    return until(lambda: (shown := globus("task", "show", task))["status"] != "ACTIVE" and shown, "the task ends")
+
+
+def refusals():
+    """What a person is told when something is in the way."""
+    with fault("permission", path="*/mkdir"):
+        assert "EndpointPermissionDenied" in globus("mkdir", f"{ALS}:/no", code=1)
+    assert "ermission" in globus("mkdir", f"{ID['frozen']}:/x", code=1), "a collection that refuses writes"
+    with fault("collection_offline", collection="als", times=0):
+        assert "ExternalError" in globus("ls", f"{ALS}:/", code=1)
+    with fault("expired_token", service="transfer"):
+        globus("ls", f"{ALS}:/cli")
+    with fault("status", path="*/ls", status=409, code="Conflict", message="µ in the way"):
+        assert "µ in the way" in globus("ls", f"{ALS}:/", code=1)
+    for code, told in (("PERMISSION_DENIED", "Path not allowed"), ("FILE_NOT_FOUND", "No such file")):
+        with fault("file_fault", code=code, details=told, times=0):
+            task = globus("transfer", f"{ALS}:/cli/a.txt", f"{NERSC}:/held-{code}")["task_id"]
+            held = until(lambda: (t := globus("task", "show", task))["nice_status"] == code and t, code)
+            equal(held["status"], "ACTIVE")
+            events = globus("task", "event-list", task, "--filter-errors")["DATA"]
+            assert events and all(event["is_error"] for event in events), events
+            globus("task", "cancel", task, plain=True)
+    with fault("file_fault", code="QUOTA_EXCEEDED", details="disk quota", times=0):
+        task = globus("transfer", f"{ALS}:/cli/a.txt", f"{NERSC}:/full", "--fail-on-quota-errors")["task_id"]
+        equal(finished(task)["fatal_error"]["code"], "QUOTA_EXCEEDED")
+        globus("task", "wait", task, code=1)
+    with fault("inactive", times=0):
+        task = globus("transfer", f"{ALS}:/cli/a.txt", f"{NERSC}:/inactive")["task_id"]
+        until(lambda: globus("task", "show", task)["status"] == "INACTIVE", "it waits for somebody")
+        globus("task", "cancel", task, plain=True)
+    for words in (("task", "show"), ("task", "cancel"), ("flows", "show"), ("flows", "run", "show")):
+        globus(*words, str(uuid.uuid4()), code=1)
+    wrong = dict(os.environ, GLOBUS_CLI_CLIENT_SECRET="sesame-832", HOME=str(DIR["als"] / "cli"))
+    done = subprocess.run([GLOBUS, "ls", f"{ALS}:/"], env=wrong, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "sesame-832" not in done.stdout + done.stderr, done.stderr
+
+
 def deletes():
     task = globus("delete", f"{ALS}:/cli/sub", "--recursive", "--label", "away", "--notify", "off")
     globus("task", "wait", task["task_id"], "--timeout", "20", "--polling-interval", "1", plain=True)
@@ -119,9 +179,20 @@ def flows():
     codes = [entry["code"] for entry in globus("flows", "run", "show-logs", started["run_id"])["entries"]]
     equal(sorted(codes), sorted(["FlowStarted", "PassStarted", "PassCompleted", "FlowSucceeded"]))
     globus("flows", "run", "cancel", started["run_id"], code=1)
-    equal([r["run_id"] for r in globus("flows", "run", "list")["runs"]], [started["run_id"]])
+    waits = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": True}}}
+    globus("flows", "update", flow["id"], "--definition", json.dumps(waits))
+    waiting = globus("flows", "start", flow["id"], "--label", "waits")["run_id"]
+    equal(globus("flows", "run", "show", waiting)["status"], "ACTIVE")
+    globus("flows", "run", "cancel", waiting)
+    ended = until(lambda: (r := globus("flows", "run", "show", waiting))["status"] != "ACTIVE" and r, "it is ended")
+    assert ended["status"] in ("FAILED", "ENDED"), ended
+    globus("flows", "update", flow["id"], "--definition", json.dumps({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Bad", "Cause": "µ"}}}))
+    failing = globus("flows", "start", flow["id"])["run_id"]
+    until(lambda: globus("flows", "run", "show", failing)["status"] == "FAILED", "it fails")
+    assert "Bad" in json.dumps(globus("flows", "run", "show-logs", failing)["entries"]), "the log says why"
+    equal({r["run_id"] for r in globus("flows", "run", "list")["runs"]}, {started["run_id"], waiting, failing})
     globus("flows", "delete", flow["id"])
 
 
 # Every command takes the better part of a second to start: the rest only where there is time.
-run(files, transfers, *((who, collections, faults, deletes, flows) if LONG else ()))
+run(files, transfers, *((who, collections, options, faults, refusals, deletes, flows) if LONG else ()))

@@ -1,6 +1,7 @@
 //! `beamrail globus`: set-up and diagnosis of Globus.
 
 mod files;
+mod program;
 mod setup;
 mod tasks;
 
@@ -39,8 +40,17 @@ enum Command {
     Ls(files::Ls),
     Transfer(files::Transfer),
     Task(tasks::Task),
-    Endpoint(tasks::Endpoint),
+    /// Endpoints of Globus Compute
+    Endpoint {
+        #[command(subcommand)]
+        what: Endpoint,
+    },
     Setup(setup::Setup),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Endpoint {
+    Status(tasks::Status),
 }
 
 /// Does what was asked for.
@@ -50,7 +60,7 @@ pub(crate) fn run(args: &Args, progress: Mode) -> Result<(), Failure> {
         Command::Ls(ls) => files::ls(&args.beam, ls),
         Command::Transfer(transfer) => files::transfer(&args.beam, transfer, progress),
         Command::Task(task) => tasks::task(task),
-        Command::Endpoint(endpoint) => tasks::endpoint(&args.beam, endpoint),
+        Command::Endpoint { what: Endpoint::Status(status) } => tasks::endpoint(&args.beam, status),
         Command::Setup(setup) => setup::setup(&args.beam, setup),
     }
 }

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use beamline::config::{Config, FacilityKind};
-use custody::RelPath;
 use globus::compute::{Dialect, EndpointTemplate, Function};
 use globus::flows::ReconstructionFlow;
-use sites::Storage;
 
 use super::super::beam::BeamArgs;
+use super::program::Brought;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Table};
 
@@ -138,8 +136,9 @@ pub(super) fn setup(beam: &BeamArgs, args: &Setup) -> Result<(), Failure> {
         table.maybe("its scope", flow.scope);
     }
     if let Some(binary) = &args.binary {
-        let told = bring(&runtime, storage.as_ref(), &compute, &config, &name, binary, args)?;
-        table.row("binary", told);
+        let brought =
+            Brought { storage: storage.as_ref(), compute: &compute, config: &config, facility: &name };
+        table.row("binary", brought.bring(&runtime, binary, &args.to, args.patience)?);
     }
     table.row("next", format!("beamrail check {name}"));
     output::print(&table.text())
@@ -219,51 +218,6 @@ fn make_flow(
     Ok(Made { told, scope: flow.globus_auth_scope })
 }
 
-/// Brings a program to the facility's site, and asks it what it is.
-fn bring(
-    runtime: &tokio::runtime::Runtime,
-    storage: &dyn Storage,
-    compute: &sites::GlobusCompute,
-    config: &Config,
-    facility: &str,
-    binary: &Path,
-    args: &Setup,
-) -> Result<String, Failure> {
-    let bytes = std::fs::read(binary)
-        .map_err(|error| Failure::new(Exit::BadInput, format!("{}: {error}", binary.display())))?;
-    let digest = blake3::hash(&bytes).to_hex().to_string();
-    let path = RelPath::new(args.to.as_str())?;
-    if let Some((folder, _)) = path.split() {
-        runtime.block_on(storage.make_folder(&folder))?;
-    }
-    runtime.block_on(storage.write_small(&path, &bytes))?;
-    let root = config.facilities.get(facility).and_then(|one| one.site_root.clone()).unwrap_or_default();
-    let there = root.join(path.as_str());
-    // Transfer keeps no modes, so the worker makes it executable; then it says itself what it is.
-    let script = "chmod 755 \"$0\" && \"$0\" --version && b3=$(command -v b3sum || true) && \
-                  if [ -n \"$b3\" ]; then b3sum \"$0\"; else wc -c < \"$0\"; fi";
-    let number = &digest.get(..12).unwrap_or_default();
-    let ran = runtime.block_on(compute.ask(
-        &["-c", script, &there.to_string_lossy()],
-        Path::new("/bin/sh"),
-        &format!(".beamrail/jobs/setup-{number}-{}", jiff::Timestamp::now().as_second()),
-        Duration::from_secs(args.patience),
-    ))?;
-    let said: Vec<&str> = ran.stdout.lines().collect();
-    let proof = said.last().copied().unwrap_or_default().trim();
-    let whole = proof.starts_with(&digest) || proof == bytes.len().to_string();
-    match (ran.rc, said.first(), whole) {
-        (Some(0), Some(version), true) => {
-            Ok(format!("{}: {version}, {} bytes; set command to it", there.display(), bytes.len()))
-        }
-        _ => Err(Failure::new(
-            Exit::Service,
-            format!("{} does not run at {facility}: exit code {:?}, {}", there.display(), ran.rc, ran.tail()),
-        )
-        .hint("a binary for its system: make dist")),
-    }
-}
-
 /// The endpoint's configuration, as text with instructions.
 fn endpoint_config(config: &Config, name: &str, args: &Setup) -> String {
     let one = config.facilities.get(name);
@@ -296,7 +250,7 @@ fn endpoint_config(config: &Config, name: &str, args: &Setup) -> String {
 }
 
 /// Sets `key` in `[facilities.NAME]`, leaving everything else of the file as it is.
-fn write_key(path: &Path, facility: &str, key: &str, value: &str) -> Result<(), Failure> {
+pub(super) fn write_key(path: &Path, facility: &str, key: &str, value: &str) -> Result<(), Failure> {
     let fail = |error: std::io::Error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(fail)?;
     let header = format!("[facilities.{facility}]");

@@ -26,7 +26,7 @@ pub(super) struct Task {
 
 /// How an endpoint of Globus Compute is
 #[derive(Debug, clap::Args)]
-pub(super) struct Endpoint {
+pub(super) struct Status {
     /// A facility of the configuration, or an endpoint's UUID; left out, all facilities of kind globus-compute
     #[arg(value_name = "FACILITY|UUID")]
     name: Option<String>,
@@ -84,6 +84,14 @@ pub(super) fn task(args: &Task) -> Result<(), Failure> {
         task.faults
     );
     table.row("moved", moved);
+    let rate = task.effective_bytes_per_second;
+    if rate > 0 {
+        table.row("rate", format!("{}/s", bytes(rate)));
+    }
+    if task.subtasks_pending + task.subtasks_retrying > 0 {
+        let (waiting, again) = (task.subtasks_pending, task.subtasks_retrying);
+        table.row("to do", format!("{waiting} of {} parts, {again} tried again", task.subtasks_total));
+    }
     table.maybe("asked", task.request_time.clone());
     table.maybe("ended", task.completion_time.clone());
     table.maybe("deadline", task.deadline.clone());
@@ -97,7 +105,7 @@ pub(super) fn task(args: &Task) -> Result<(), Failure> {
     output::print(&table.text())
 }
 
-pub(super) fn endpoint(beam: &BeamArgs, args: &Endpoint) -> Result<(), Failure> {
+pub(super) fn endpoint(beam: &BeamArgs, args: &Status) -> Result<(), Failure> {
     let uuid = |text: &str| text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let mut wanted: Vec<(String, String)> = Vec::new();
     match &args.name {
