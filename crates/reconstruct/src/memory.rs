@@ -64,7 +64,7 @@ pub struct Demand {
     pub pyramid: u64,
     /// Scratch of one worker thread.
     pub workspace: u64,
-    /// Tables and buffers shared by all threads.
+    /// Tables and buffers shared by all threads, and those of the quick look.
     pub shared: u64,
     /// One encoded chunk on its way to the disk.
     pub chunk: u64,

@@ -133,7 +133,8 @@ pub fn demand(source: &Source, plan: &Plan, chain: &Chain) -> Demand {
         // Each lower level holds one slab of 32 slices of a quarter of the area: 1/4 + 1/16 + ... = 1/3.
         pyramid: if plan.write.zarr { stored / 4 * SLAB as u64 * 4 / 3 } else { 0 },
         workspace: chain.workspace_bytes() + images,
-        shared: chain.shared_bytes() + shards,
+        // The quick look runs beside the first pairs: its image, and the pair of rows that it reads.
+        shared: chain.shared_bytes() + shards + voxels * 4 + 2 * source.row_bytes(),
         chunk,
     }
 }

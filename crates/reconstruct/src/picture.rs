@@ -126,17 +126,19 @@ fn facts(plan: &Plan, window: Window) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The quick look: the middle slice.
+/// The quick look: the middle slice, which comes back.
 pub(crate) fn quick_png(
     name: &str,
     plan: &Plan,
-    image: &[f32],
+    image: Vec<f32>,
     evidence: Option<&CenterPicture>,
     histogram: &Histogram,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, Vec<f32>)> {
     let row = plan.rows.row(plan.slices() / 2);
-    let planes = Planes::single(image.to_vec(), plan.slice_columns, plan.pixel_um, format!("row {row}"))?;
-    draw(&format!("{name} (quick look)"), plan, &planes, evidence, histogram, histogram.window())
+    let planes = Planes::single(image, plan.slice_columns, plan.pixel_um, format!("row {row}"))?;
+    let title = format!("{name} (quick look)");
+    let png = draw(&title, plan, &planes, evidence, histogram, histogram.window())?;
+    Ok((png, planes.xy.values))
 }
 
 /// The final preview, read back from the written volume.

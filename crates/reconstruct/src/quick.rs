@@ -110,7 +110,7 @@ pub(crate) fn deliver(
     let image = made.into_iter().next().unwrap_or_default();
     let mut histogram = Histogram::default();
     chain.sample(&image, middle, &mut histogram);
-    let png = picture::quick_png(&context.paths.name(), plan, &image, evidence, &histogram)?;
+    let (png, image) = picture::quick_png(&context.paths.name(), plan, image, evidence, &histogram)?;
     volume::fs::write_atomic(&context.paths.preview(), &png)?;
     context.observer.event(&Event::QuickLook {
         preview: context.paths.preview(),
