@@ -5,6 +5,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod custody;
+#[path = "../common/globus.rs"]
+mod globus;
+mod operator;
+#[path = "../../../worker/tests/worker/proxy.rs"]
+mod proxy;
 #[path = "../../../../tests/prefect/server.rs"]
 mod server;
 mod settings;
@@ -12,6 +17,7 @@ mod setup;
 #[path = "../common/sites.rs"]
 mod sites;
 mod start;
+mod storm;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
