@@ -76,7 +76,7 @@ export async function blank(context) {
   });
   if (process.env.BEAMRAIL_UI_DIST) {
     // While the page is worked on: its new build without a new binary.
-    await page.route("**/view/assets/*", (route) => route.fulfill({ path: path.join(process.env.BEAMRAIL_UI_DIST, path.basename(new URL(route.request().url()).pathname)) }));
+    await page.route("**/view/assets/viewer.*", (route) => route.fulfill({ path: path.join(process.env.BEAMRAIL_UI_DIST, path.basename(new URL(route.request().url()).pathname)) }));
   }
   return { page, notes };
 }

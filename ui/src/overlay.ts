@@ -86,10 +86,21 @@ function title(c: CanvasRenderingContext2D, pane: Pane, view: View, panes: reado
     c.font = FONT;
     while (name.length > 8 && c.measureText(name).width > w - 20) name = `${name.slice(0, -2)}…`;
     label(c, name, x + 10, y + 20, ACCENT);
-    label(c, text, x + 10, y + 37);
+    label(c, fitting(c, text, w - 20), x + 10, y + 37);
   } else {
-    label(c, text, x + 10, y + 20, pane.axis === null ? "#fff" : AXIS_COLOURS[pane.axis]);
+    // The button that folds the controls stands in the upper right corner.
+    const right = Math.max(...panes.map((other) => other.area.x + other.area.w));
+    const room = w - 20 - (y === 0 && x + w === right ? 84 : 0);
+    label(c, fitting(c, text, room), x + 10, y + 20, pane.axis === null ? "#fff" : AXIS_COLOURS[pane.axis]);
   }
+}
+
+/** As many of a title's parts as there is room for; the first at least. */
+function fitting(c: CanvasRenderingContext2D, text: string, room: number): string {
+  c.font = FONT;
+  const parts = text.split(" · ");
+  while (parts.length > 1 && c.measureText(parts.join(" · ")).width > room) parts.pop();
+  return parts.join(" · ");
 }
 
 function scaleBar(c: CanvasRenderingContext2D, pane: Pane, zoom: number): void {
