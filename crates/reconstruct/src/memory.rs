@@ -85,11 +85,26 @@ pub struct Layout {
     pub encoders: usize,
     /// Threads that write.
     pub writers: usize,
-    /// Expected peak in bytes.
+    /// What the budget has to allow, in bytes.
     pub peak: u64,
 }
 
 impl Layout {
+    /// Memory in bytes that a job of `slices` slices will be seen to take: what so many can fill of what is planned,
+    /// without the reserve. The parts are upper bounds; their slack is about what the program itself takes.
+    pub fn expected(&self, slices: usize, demand: &Demand) -> u64 {
+        let slices = slices as u64;
+        // Level `n` has slices >> n of a 4^n-th of the area, and holds a slab of them at most.
+        let levels: u64 =
+            (1..16).map(|level| (demand.slab_rows.min(slices >> level) * demand.slice) >> (2 * level)).sum();
+        demand.pyramid.min(levels)
+            + demand.shared
+            + slices.min(self.slices as u64) * demand.slice
+            + slices.min((self.blocks * self.unit_rows) as u64) * demand.input_row
+            + self.threads as u64 * demand.workspace
+            + self.encoders as u64 * demand.chunk
+    }
+
     fn new(rows: u64, threads: u64, spare: u64, demand: &Demand) -> Self {
         // Each worker has a pair in work and one to go on with.
         let blocks = 1 + (4 * threads).div_ceil(rows).clamp(1, 16);

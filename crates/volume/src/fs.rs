@@ -84,24 +84,26 @@ pub fn is_part_name(name: &str) -> bool {
 
 /// Writes `pieces` one after the other as the file `root`/`relative` and returns its record.
 ///
-/// The folder must exist. An existing file is replaced. Hashing goes along with writing. On any error the
+/// The folder must exist. An existing file is replaced. On any error the
 /// temporary file is removed and the final name is untouched.
 pub fn write_file(root: &Path, relative: &str, pieces: &[&[u8]]) -> Result<FileRecord> {
     let size: usize = pieces.iter().map(|p| p.len()).sum();
-    let mut hasher = blake3::Hasher::new();
     let part = part_name(&root.join(relative));
-    place(root, relative, &part, |part| {
-        let out = PartFile::create(part, size)?;
-        for piece in pieces {
-            hasher.update(piece);
-        }
-        out.append(pieces)
-    })?;
-    Ok(FileRecord {
+    place(root, relative, &part, |part| PartFile::create(part, size)?.append(pieces))?;
+    Ok(record(relative, pieces))
+}
+
+/// The record that a file of `pieces`, one after the other, has under the name `relative`.
+pub(crate) fn record(relative: &str, pieces: &[&[u8]]) -> FileRecord {
+    let mut hasher = blake3::Hasher::new();
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    FileRecord {
         path: relative.to_owned(),
-        size: size as u64,
+        size: pieces.iter().map(|piece| piece.len() as u64).sum(),
         blake3: hasher.finalize().to_hex().to_string(),
-    })
+    }
 }
 
 /// Writes the first `size` bytes of `pages` as the file `root`/`relative`, like [`write_file`] but straight

@@ -67,6 +67,11 @@ pub trait Sink: Sync {
 
     /// Where the time of making files is added up.
     fn spent(&self) -> &Spent;
+
+    /// Whether files go nowhere, so that they need no folder.
+    fn discards(&self) -> bool {
+        false
+    }
 }
 
 /// Writes each file before it answers.
@@ -283,6 +288,10 @@ impl Sink for Queued<'_> {
 
     fn spent(&self) -> &Spent {
         self.spent
+    }
+
+    fn discards(&self) -> bool {
+        self.queue.discards
     }
 }
 

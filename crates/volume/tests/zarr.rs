@@ -7,7 +7,7 @@ use common::{assert_records, integers, listing, spec, values};
 use proptest::prelude::*;
 use volume::{
     Compression, DataType, Error, FileRecord, Histogram, OmeVersion, OmeZarr, Pyramid, VolumeReader,
-    VolumeSpec, Window,
+    VolumeSpec, VoxelsRef, Window,
 };
 
 const WINDOW: Window = Window { min: -1.0, max: 4.0, start: -0.5, end: 3.5 };
@@ -307,5 +307,17 @@ fn processes_that_begin_the_same_volume_at_once_do_not_disturb_each_other() {
         assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
         open(dir.path()).unwrap();
         assert!(listing(dir.path()).keys().all(|name| !name.ends_with(".part")));
+    }
+}
+
+#[test]
+fn a_sample_leaves_no_files_and_no_folders() {
+    let slice = vec![0.5f32; 300 * 300];
+    for version in [OmeVersion::V04, OmeVersion::V05] {
+        let spec = common::spec([40, 300, 300]);
+        let sampled = OmeZarr::sample(&spec, version, Compression::None, &[VoxelsRef::F32(&slice)]).unwrap();
+        // Level 0 is 2 × 2 chunks of 256 × 256 voxels, whole even where the volume ends.
+        assert!(sampled.bytes > 4 * 256 * 256 * 4, "{version:?}: {sampled:?}");
+        assert!(!std::path::Path::new("sample.zarr").exists(), "{version:?} wrote");
     }
 }
