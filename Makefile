@@ -66,7 +66,8 @@ bench-prefect: tools prefect ## What a run on Prefect costs besides its work, be
 	@$(PYTHON) tools/prefect_overhead.py
 
 .PHONY: instructions
-instructions: build ## Count instructions of small jobs, against those recorded (needs valgrind)
+instructions: build ## Count instructions of small jobs, against those recorded
+	@tools/install.sh instructions
 	@$(CARGO) build --release --locked --package beamrail-tomo --examples
 	@$(PYTHON) tools/instructions.py
 

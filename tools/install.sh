@@ -9,6 +9,7 @@
 #   tools/install.sh dist      .tools/dist:   zig, for a binary that starts on older systems; debootstrap
 #   tools/install.sh globus-long   the endpoint's worker on other Pythons, an old endpoint
 #   tools/install.sh prefect   .tools/prefect3, .tools/prefect2: the Prefect servers that tests start
+#   tools/install.sh instructions   valgrind, which counts instructions
 #   tools/install.sh browser   Chromium, and ui/node_modules: what builds the viewer's page and drives it in tests
 #
 # Does nothing, quickly, when everything is there. Debian packages (compiler, python3-venv) are
@@ -194,6 +195,11 @@ install_prefect() {
     done
 }
 
+# For make instructions, which says so and ends well without it.
+install_instructions() {
+    have valgrind || (debian_packages valgrind) || say "no valgrind: instructions are not counted"
+}
+
 # Node builds and tests ui/; compiling needs only its build, which is committed.
 install_browser() {
     local packages=() wanted
@@ -223,6 +229,7 @@ case "${1:-}" in
     dist) install_dist ;;
     globus-long) install_globus_long ;;
     prefect) install_prefect ;;
+    instructions) install_instructions ;;
     browser) install_browser ;;
-    *) die "usage: tools/install.sh build|judges|dist|globus-long|prefect|browser" ;;
+    *) die "usage: tools/install.sh build|judges|dist|globus-long|prefect|instructions|browser" ;;
 esac
