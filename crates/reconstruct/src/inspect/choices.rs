@@ -12,9 +12,9 @@ use crate::source::Source;
 use crate::{Result, memory, outputs, quick};
 
 /// CPU seconds of what stands before and after the stream (opening, the centre, the pictures), in pairs of slices:
-/// measured as 27 pairs at 2560 columns, 110 at 1024 and 110 to 160 at 512, where pairs are cheap.
+/// measured as 14 pairs at 2560 columns, 56 at 1024 and 70 at 512, where pairs are cheap.
 fn start_pairs(columns: usize) -> f64 {
-    (27.0 * (2560.0 / columns as f64).powf(1.5)).min(130.0)
+    (14.0 * (2560.0 / columns as f64).powf(1.5)).min(70.0)
 }
 
 /// One way to write the volume.
@@ -108,9 +108,11 @@ fn choice(
         zarr_bytes = (sampled.bytes as f64 * times) as u64;
         cpu_s += sampled.cpu_s * times;
     }
-    // One thread finds the centre and makes the pictures, all of them what is in between.
-    let computing = start + (cpu_s - start) / estimate.threads as f64;
-    let disk = estimate.disk_bytes_per_s.map_or(0.0, |rate| start + (tiff_bytes + zarr_bytes) as f64 / rate);
+    let threads = estimate.threads as f64;
+    let computing = cpu_s / threads;
+    let disk = estimate
+        .disk_bytes_per_s
+        .map_or(0.0, |rate| start / threads + (tiff_bytes + zarr_bytes) as f64 / rate);
     let mut demand = outputs::demand(source, plan, chain);
     let layout = memory::plan(estimate.memory_budget, estimate.threads, &demand);
     // Where all rows are reconstructed no worker fills its spare image.
