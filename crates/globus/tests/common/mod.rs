@@ -222,11 +222,14 @@ pub fn shared() -> Option<PathBuf> {
 pub fn python(package: &str) -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let named = std::env::var_os("BEAMRAIL_GLOBUS_PYTHON").map(PathBuf::from);
-    // globus-sdk has Auth, Transfer and Flows; each globus-worker-VERSION has Compute as well.
+    // globus-sdk has Auth, Transfer and Flows; each globus-worker-VERSION has Compute as well. That of globus-old is
+    // years older, and is there for the worker alone.
     let installed =
         std::fs::read_dir(root.join(".tools")).into_iter().flatten().flatten().map(|one| one.path());
-    let globus =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("globus-"));
+    let globus = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("globus-") && name != "globus-old"
+    };
     let mut ours: Vec<PathBuf> = installed.filter(globus).map(|path| path.join("bin/python")).collect();
     ours.sort();
     let has = |python: &PathBuf| {
