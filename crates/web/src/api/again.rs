@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Api, Operation};
-use crate::access::{Role, Visitor};
+use crate::access::Visitor;
 use crate::act::{address, again as act};
 use crate::app::{Operator, Shared};
 use crate::data::again::{FIELD, Way, base, read, text};
@@ -77,31 +77,18 @@ pub struct Started {
 pub(super) fn on(mut api: Api) -> Api {
     let (begin, body, started) = (api.of::<Beginning>(), api.of::<Again>(), api.of::<Started>());
     let (all, said) = (api.of::<Vec<Made>>(), api.of::<Metadata>());
-    let looking = |path, summary, answer| Operation {
-        method: "get",
-        path,
-        summary,
-        query: None,
-        body: None,
-        answer,
-        role: Role::Look,
-    };
-    let start = Operation {
-        method: "post",
-        path: "/api/again/{*scan}",
-        summary: "Reconstruct a scan again with other parameters",
-        query: None,
-        body: Some(body),
-        answer: started,
-        role: Role::Operate,
-    };
+    let summary = "Reconstruct a scan again with other parameters";
+    let start = Operation::acting("/api/again/{*scan}", summary, body, started);
     api.on(
-        looking("/api/again/{*scan}", "What a new reconstruction of a scan begins from", begin),
+        Operation::looking("/api/again/{*scan}", "What a new reconstruction of a scan begins from", begin),
         get(beginning),
     )
     .on(start, axum::routing::post(run))
-    .on(looking("/api/results/{*scan}", "The volumes of a scan that can be looked at", all), get(results))
-    .on(looking("/api/metadata/{*scan}", "What the raw file of a scan says", said), get(raw))
+    .on(
+        Operation::looking("/api/results/{*scan}", "The volumes of a scan that can be looked at", all),
+        get(results),
+    )
+    .on(Operation::looking("/api/metadata/{*scan}", "What the raw file of a scan says", said), get(raw))
 }
 
 async fn beginning(

@@ -36,6 +36,23 @@ struct Operation {
     role: Role,
 }
 
+impl Operation {
+    /// Something to read, for everybody who may look.
+    fn looking(path: &'static str, summary: &'static str, answer: Schema) -> Self {
+        Self { method: "get", path, summary, query: None, body: None, answer, role: Role::Look }
+    }
+
+    /// Something to do, for operators.
+    fn acting(path: &'static str, summary: &'static str, body: Schema, answer: Schema) -> Self {
+        let (method, role) = ("post", Role::Operate);
+        Self { method, path, summary, query: None, body: Some(body), answer, role }
+    }
+
+    fn query(self, query: Schema) -> Self {
+        Self { query: Some(query), ..self }
+    }
+}
+
 /// Routes and their description, growing together.
 pub(crate) struct Api {
     router: Router<Shared>,
@@ -155,17 +172,8 @@ fn describe(operation: &Operation, problem: &Schema) -> Value {
 pub(crate) fn routes(volumes: &Value) -> Router<Shared> {
     let mut api = Api::new();
     let answer = api.of::<Now>();
-    let looking = |path, summary, query, answer| Operation {
-        method: "get",
-        path,
-        summary,
-        query,
-        body: None,
-        answer,
-        role: Role::Look,
-    };
     let api = api.on(
-        looking("/api/now", "What needs somebody, today's scans, what goes next", None, answer),
+        Operation::looking("/api/now", "What needs somebody, today's scans, what goes next", answer),
         get(first),
     );
     let api = me(api);
@@ -174,16 +182,7 @@ pub(crate) fn routes(volumes: &Value) -> Router<Shared> {
 
 fn me(mut api: Api) -> Api {
     let answer = api.of::<types::Me>();
-    let operation = Operation {
-        method: "get",
-        path: "/api/me",
-        summary: "Who you are and what you may do",
-        query: None,
-        body: None,
-        answer,
-        role: Role::Look,
-    };
-    api.on(operation, get(who))
+    api.on(Operation::looking("/api/me", "Who you are and what you may do", answer), get(who))
 }
 
 async fn first(State(app): State<Shared>, _: Visitor) -> Result<Json<Now>, Fault> {

@@ -1,10 +1,8 @@
 //! Storage, sites and facilities, settings: to look at.
 
 use axum::routing::get;
-use schemars::Schema;
 
 use super::{Api, Operation};
-use crate::access::Role;
 use crate::data::{settings, sites, storage};
 use crate::pages;
 
@@ -12,22 +10,13 @@ use crate::pages;
 pub(super) fn on(mut api: Api) -> Api {
     let (stored, places, effective) =
         (api.of::<storage::Told>(), api.of::<sites::Sites>(), api.of::<settings::Effective>());
-    let looking = |path, summary, answer: Schema| Operation {
-        method: "get",
-        path,
-        summary,
-        query: None,
-        body: None,
-        answer,
-        role: Role::Look,
-    };
     api.on(
-        looking("/api/storage", "What is where, what goes when, plan and ledger", stored),
+        Operation::looking("/api/storage", "What is where, what goes when, plan and ledger", stored),
         get(pages::storage::json),
     )
-    .on(looking("/api/sites", "How sites and facilities stand", places), get(pages::sites::json))
+    .on(Operation::looking("/api/sites", "How sites and facilities stand", places), get(pages::sites::json))
     .on(
-        looking("/api/settings", "The configuration in force, with origins", effective),
+        Operation::looking("/api/settings", "The configuration in force, with origins", effective),
         get(pages::settings::json),
     )
 }

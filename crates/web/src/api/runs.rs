@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::types::{Acted, Cancel, LogInfo, Resume, Retry, RunDetail, RunInfo, RunPage};
 use super::{Api, Operation};
-use crate::access::{Role, Visitor};
+use crate::access::Visitor;
 use crate::act;
 use crate::app::{Operator, Shared};
 use crate::data::run::view;
@@ -55,28 +55,11 @@ pub(super) fn on(mut api: Api) -> Api {
     let (page, detail) = (api.of::<RunPage>(), api.of::<RunDetail>());
     let (lines, any, acted) = (api.of::<Vec<LogInfo>>(), api.of::<Value>(), api.of::<Acted>());
     let (cancel_body, retry_body, resume_body) = (api.of::<Cancel>(), api.of::<Retry>(), api.of::<Resume>());
-    let looking = |path, summary, query, answer| Operation {
-        method: "get",
-        path,
-        summary,
-        query,
-        body: None,
-        answer,
-        role: Role::Look,
-    };
-    let acting = |path, summary, body| Operation {
-        method: "post",
-        path,
-        summary,
-        query: None,
-        body: Some(body),
-        answer: acted.clone(),
-        role: Role::Operate,
-    };
-    api.on(looking("/api/runs", "Runs, the newest first", Some(filter), page), get(list))
-        .on(looking("/api/runs/{id}", "A run with its steps", None, detail), get(one))
-        .on(looking("/api/runs/{id}/logs", "Lines of its log", Some(after), lines), get(logs))
-        .on(looking("/api/runs/{id}/explain", "Where its time went", None, any), get(explain))
+    let acting = |path, summary, body| Operation::acting(path, summary, body, acted.clone());
+    api.on(Operation::looking("/api/runs", "Runs, the newest first", page).query(filter), get(list))
+        .on(Operation::looking("/api/runs/{id}", "A run with its steps", detail), get(one))
+        .on(Operation::looking("/api/runs/{id}/logs", "Lines of its log", lines).query(after), get(logs))
+        .on(Operation::looking("/api/runs/{id}/explain", "Where its time went", any), get(explain))
         .on(acting("/api/runs/{id}/cancel", "Stop a run and its work outside", cancel_body), post(cancel))
         .on(acting("/api/runs/{id}/retry", "Try a run again that did not complete", retry_body), post(retry))
         .on(acting("/api/runs/{id}/resume", "Answer a paused run", resume_body), post(resume))

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::types::{Held, Hold, Release, ScanDetail, ScanPage};
 use super::{Api, Operation};
-use crate::access::{Role, Visitor};
+use crate::access::Visitor;
 use crate::act;
 use crate::app::{Operator, Shared};
 use crate::data::scan::view;
@@ -39,24 +39,8 @@ pub(super) fn on(mut api: Api) -> Api {
     let (query, named) = (api.whole::<Search>(), api.whole::<Named>());
     let (page, detail, held) = (api.of::<ScanPage>(), api.of::<ScanDetail>(), api.of::<Held>());
     let (hold_body, release_body) = (api.of::<Hold>(), api.of::<Release>());
-    let looking = |path, summary, query, answer| Operation {
-        method: "get",
-        path,
-        summary,
-        query: Some(query),
-        body: None,
-        answer,
-        role: Role::Look,
-    };
-    let acting = |path, summary, body| Operation {
-        method: "post",
-        path,
-        summary,
-        query: None,
-        body: Some(body),
-        answer: held.clone(),
-        role: Role::Operate,
-    };
+    let looking = |path, summary, query, answer| Operation::looking(path, summary, answer).query(query);
+    let acting = |path, summary, body| Operation::acting(path, summary, body, held.clone());
     api.on(looking("/api/scans", "Scans, the newest first", query, page), get(list))
         .on(looking("/api/scan", "A scan with its copies", named, detail), get(one))
         .on(acting("/api/scan/hold", "Keep everything of a scan", hold_body), post(hold))
