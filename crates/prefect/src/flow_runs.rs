@@ -206,6 +206,18 @@ impl Client {
         self.post(&["flow_runs", "filter"], &body).await
     }
 
+    /// The states that a run went through, in order.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn flow_run_states(&self, run: Uuid) -> Result<Vec<State>> {
+        let id = run.to_string();
+        let mut states: Vec<State> =
+            self.get_with(&["flow_run_states", ""], &[("flow_run_id", id.as_str())]).await?;
+        states.sort_by_key(|state| state.timestamp);
+        Ok(states)
+    }
+
     /// Who works on it. Without it, the server cancels a run that has not begun without telling anybody.
     ///
     /// # Errors

@@ -46,10 +46,12 @@ struct Report<'a> {
 impl Bridge {
     /// Tells everything that was not told of a run. Stops at the first call that fails; the next push goes on
     /// there. `unsure`: the last push did not end, so its last call may have been answered.
-    pub async fn push(&self, row: &Row, unsure: bool) -> Result<()> {
-        if row.phase != Phase::Held {
-            return Ok(());
-        }
+    pub async fn push(&self, flow_run: Uuid, unsure: bool) -> Result<()> {
+        // Read now: a parent's push may have told this run to its end since the caller looked.
+        let row = &match self.ledger.by_flow_run(flow_run)? {
+            Some(row) if row.phase == Phase::Held => row,
+            _ => return Ok(()),
+        };
         let mut unsure = unsure;
         // The run first: where it has ended, the history that is read after it is whole.
         let run = self.engine.run(row.run).await?;
@@ -355,7 +357,7 @@ impl Bridge {
         let filter = RunFilter { parent: Some(report.row.run), ..RunFilter::default() };
         for child in self.engine.runs(filter).await?.items {
             if let Some(row) = self.ledger.by_run(child.id)? {
-                Box::pin(self.push(&row, true)).await?;
+                Box::pin(self.push(row.flow_run, true)).await?;
             }
         }
         Ok(())

@@ -337,7 +337,7 @@ async fn push_all(bridge: &Bridge, again: &mut HashSet<Uuid>) -> Result<()> {
     let mut refused = Ok(());
     for row in bridge.ledger.open_rows()? {
         let unsure = again.contains(&row.flow_run);
-        match bridge.push(&row, unsure).await {
+        match bridge.push(row.flow_run, unsure).await {
             Ok(()) => {
                 again.remove(&row.flow_run);
             }

@@ -226,7 +226,11 @@ async fn asks(context: Context, parameters: Parameters) -> Result<(), Failure> {
 
 async fn parent(context: Context, parameters: Parameters) -> Result<Value, Failure> {
     let given = json!({ "name": parameters.name, "world": parameters.world });
-    let flow = if parameters.name.starts_with("asking") { "asks" } else { "short" };
+    let flow = match parameters.name.split('-').next() {
+        Some("asking") => "asks",
+        Some("waiting") => "slow",
+        _ => "short",
+    };
     context.sub_run("child", NewRun::of(flow, given)).await
 }
 

@@ -202,6 +202,8 @@ async fn life(mut server: server::Server) {
     let states = tasks(&client, id).await;
     assert_eq!(states["last"], [Pending, Running, Completed], "told once");
 
+    ends_below_are_told_once(&client, &mut server, &worker.engine, &world).await;
+
     // The worker is told to stop; the run is handed back, and goes on where it was with the next.
     let id = run(&client, "slow", "handed", &world).await;
     until(&client, id, Running).await;
@@ -220,6 +222,37 @@ async fn life(mut server: server::Server) {
     worker.stop().await;
     // The wait of the run that was handed back is the only step that was at work when its worker left.
     assert!(acts(&world).values().all(|count| *count == 1), "{:?}", acts(&world));
+}
+
+/// A run and its run both end while the server is away. The parent's report tells the child's end first; it was then told
+/// all over again, and a call that failed in the middle of it left the child RUNNING there for ever.
+async fn ends_below_are_told_once(
+    client: &Client,
+    server: &mut server::Server,
+    engine: &engine::Engine,
+    world: &std::path::Path,
+) {
+    let id = run(client, "parent", "waiting-below", world).await;
+    let child = child(client, id).await;
+    until(client, child, Running).await;
+    server.kill();
+    std::fs::write(world.join("go-waiting-below"), "").unwrap();
+    let filter = engine::RunFilter { flow: Some("parent".into()), ..Default::default() };
+    let begun = Instant::now();
+    while engine.runs(filter.clone()).await.unwrap().items.iter().any(|run| !run.state.kind.is_terminal()) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "both end without the server");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.start_again();
+    until(client, id, Completed).await;
+    // Time for a report that should not come.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let states = client.flow_run_states(child).await.unwrap();
+    let states: Vec<StateType> = states.into_iter().map(|state| state.kind).collect();
+    assert_eq!(states, [Pending, Running, Completed], "told once");
+    for (task, states) in tasks(client, child).await {
+        assert_eq!(states, [Pending, Running, Completed], "{task} told once");
+    }
 }
 
 /// The form of a question, as soon as it is there.
