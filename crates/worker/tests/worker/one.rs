@@ -232,10 +232,16 @@ async fn ends_below_are_told_once(
     engine: &engine::Engine,
     world: &std::path::Path,
 ) {
+    // An older run, so that reports are held up by it until the two have ended.
+    let before = run(client, "slow", "blocking", world).await;
+    until(client, before, Running).await;
     let id = run(client, "parent", "waiting-below", world).await;
     let child = child(client, id).await;
     until(client, child, Running).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     server.kill();
+    std::fs::write(world.join("go-blocking"), "").unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
     std::fs::write(world.join("go-waiting-below"), "").unwrap();
     let filter = engine::RunFilter { flow: Some("parent".into()), ..Default::default() };
     let begun = Instant::now();
