@@ -110,7 +110,7 @@ fn day(major: u32, server: &Server) {
     if major == 2 && !long {
         // Its program takes seconds a call, and the rest of the day is the same.
         has(&prefect(server, &["block", "ls"]), &["json", "pruning-config"]);
-        println!("the rest of this day on Prefect 2.20 takes BEAMRAIL_LONG=1");
+        println!("the rest of this day on Prefect 2.20, its pages among it, takes BEAMRAIL_LONG=1");
         return;
     }
     has(&prefect(server, &["flow-run", "logs", &recon]), &["INFO", "job ", "manifest"]);
@@ -136,20 +136,16 @@ fn day(major: u32, server: &Server) {
         let folder = format!("{home}/scratch/BLS-00564_dyparkinson");
         assert!(dir.ok(&["verify", &folder]).contains("digests match"));
     }
-    if major == 3 {
-        interface(&dir, server, &recon);
-    }
+    interface(&dir, server, major, &recon);
     incumbent(&dir, server);
     if long {
-        if major == 3 {
-            asked(&dir, server);
-        }
+        asked(&dir, server, major);
         stopped(&dir, server);
     }
 }
 
 /// Prefect's own interface in a headless browser. `None`: there is no browser.
-fn browse(dir: &Dir, server: &Server, arguments: &[&str]) -> Option<String> {
+fn browse(dir: &Dir, server: &Server, major: u32, arguments: &[&str]) -> Option<String> {
     let playwright = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/node_modules/playwright-core");
     let chromium = Path::new("/usr/bin/chromium");
     if !playwright.exists() || !chromium.exists() {
@@ -161,34 +157,44 @@ fn browse(dir: &Dir, server: &Server, arguments: &[&str]) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/prefect/ui.mjs");
     let mut looked = Command::new("node");
     looked.arg(script).arg(chromium).arg(&playwright).arg(format!("http://127.0.0.1:{}", server.port()));
-    let looked = looked.args(arguments).arg(dir.path()).output().unwrap();
+    let begun = Instant::now();
+    let looked = looked.arg(major.to_string()).args(arguments).arg(dir.path()).output().unwrap();
+    println!("Prefect {major}: {:.1} s in the browser", begun.elapsed().as_secs_f64());
     let told = String::from_utf8_lossy(&looked.stdout).into_owned();
     println!("{told}");
-    assert!(looked.status.success(), "{told}{}", String::from_utf8_lossy(&looked.stderr));
     // For docs/img, and for whoever wants to see them.
     if let Some(kept) = std::env::var_os("BEAMRAIL_PICTURES").map(std::path::PathBuf::from) {
         for picture in dir.names().iter().filter(|name| name.ends_with(".png")) {
             std::fs::copy(dir.file(picture), kept.join(picture)).unwrap();
         }
     }
+    assert!(looked.status.success(), "{told}{}", String::from_utf8_lossy(&looked.stderr));
     assert!(told.contains("requests to other hosts: none"), "{told}");
     Some(told)
 }
 
+/// The id of the reconstruction's deployment, for the page of its form.
+fn deployment(server: &Server) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = ::prefect::Client::new(::prefect::Settings::new(&server.api()).unwrap()).unwrap();
+    let found = runtime.block_on(client.deployment("alcf_recon_flow", "alcf_recon_flow")).unwrap();
+    found.expect("the deployment").id.to_string()
+}
+
 /// Its pages: graph, artifacts, the picture of the result, form, pool.
-fn interface(dir: &Dir, server: &Server, run: &str) {
-    let described = prefect(server, &["deployment", "inspect", "alcf_recon_flow/alcf_recon_flow"]);
-    let Some(told) = browse(dir, server, &[run, &uuid(&described)]) else { return };
+fn interface(dir: &Dir, server: &Server, major: u32, run: &str) {
+    let Some(told) = browse(dir, server, major, &["walk", run, &deployment(server)]) else { return };
+    let prefix = if major == 2 { "prefect2" } else { "prefect" };
     for page in ["run", "artifacts", "preview", "form", "pool"] {
-        assert!(told.contains(&format!("prefect-{page}: 0 errors of scripts")), "{told}");
-        let picture = std::fs::read(dir.file(&format!("prefect-{page}.png"))).unwrap();
+        assert!(told.contains(&format!("{prefix}-{page}: 0 errors of scripts")), "{told}");
+        let picture = std::fs::read(dir.file(&format!("{prefix}-{page}.png"))).unwrap();
         // An empty page of this size has about 5 kB.
         assert!(picture.len() > 20_000, "{page}: {} bytes", picture.len());
     }
 }
 
 /// A centre that is not found: the run asks, an operator answers in the interface, and it goes on with that centre.
-fn asked(dir: &Dir, server: &Server) {
+fn asked(dir: &Dir, server: &Server, major: u32) {
     let scan = SCAN.replace("132553_sea_shell", "160000_noise");
     let path = format!("als/raw/{scan}");
     dir.ok(&["simulate", &path, "--width", "96", "--rows", "16", "--angles", "91", "--noise", "5"]);
@@ -203,7 +209,7 @@ fn asked(dir: &Dir, server: &Server) {
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing asks: {listed}");
     };
-    if browse(dir, server, &["resume", &id, "47.5"]).is_none() {
+    if browse(dir, server, major, &["resume", &id, "47.5"]).is_none() {
         return;
     }
     until(dir, server, &id, "Completed");

@@ -30,6 +30,18 @@ pub enum Content {
 }
 
 impl Content {
+    /// What shows the same where the interface has no pictures and no bars: text that holds them.
+    fn as_text(&self) -> Content {
+        match self {
+            Content::Image(url) => Content::Markdown(format!("![]({url})")),
+            Content::Progress(percent) => {
+                let full = (percent.clamp(0.0, 100.0) / 5.0).round() as usize;
+                Content::Markdown(format!("`{:░<20}` {percent:.0} %", "█".repeat(full)))
+            }
+            other => other.clone(),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Content::Markdown(_) | Content::Link { .. } => "markdown",
@@ -58,7 +70,7 @@ pub struct Artifact {
     /// Its key.
     #[serde(default)]
     pub key: Option<String>,
-    /// "markdown", "table", "progress", "image".
+    /// "markdown", "table", "progress", "image"; the last two are "markdown" on 2.20.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
     /// What it shows.
@@ -95,6 +107,7 @@ impl Client {
         description: Option<&str>,
     ) -> Result<Uuid> {
         let key = artifact_key(key);
+        let content = &self.shown(content).await?;
         let body = json!({
             "key": key, "type": content.kind(), "data": content.data(), "description": description,
             "flow_run_id": flow_run, "task_run_id": task_run,
@@ -115,7 +128,13 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn update_artifact(&self, id: Uuid, content: &Content) -> Result<()> {
-        self.patch(&["artifacts", &id.to_string()], &json!({ "data": content.data() })).await
+        let data = self.shown(content).await?.data();
+        self.patch(&["artifacts", &id.to_string()], &json!({ "data": data })).await
+    }
+
+    /// As this server's interface can show it.
+    async fn shown(&self, content: &Content) -> Result<Content> {
+        Ok(if self.version().await?.has_pictures() { content.clone() } else { content.as_text() })
     }
 
     /// The artifacts of a run.
@@ -136,5 +155,12 @@ mod tests {
     fn keys_that_servers_take() {
         assert_eq!(artifact_key("Recon progress_1"), "recon-progress-1");
         assert_eq!(artifact_key("--"), "artifact");
+    }
+
+    #[test]
+    fn a_bar_is_text_where_there_are_no_bars() {
+        let shown = |percent| Content::Progress(percent).as_text().data();
+        assert_eq!(shown(25.0), json!("`█████░░░░░░░░░░░░░░░` 25 %"));
+        assert_eq!(shown(100.0), json!("`████████████████████` 100 %"));
     }
 }

@@ -69,6 +69,11 @@ impl ServerVersion {
         self.three()
     }
 
+    /// Artifacts that are pictures and bars; before, the interface shows their bytes.
+    pub fn has_pictures(&self) -> bool {
+        self.three()
+    }
+
     /// Places under a limit that are let go when nobody renews them.
     pub fn has_leases(&self) -> bool {
         self.three() && self.parts.1 >= 5

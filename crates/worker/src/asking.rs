@@ -34,7 +34,7 @@ pub(crate) fn transition(row: &Row, entry: i64) -> Uuid {
     Uuid::new_v5(&row.flow_run, format!("{}/{entry}", row.claim).as_bytes())
 }
 
-/// The form of a question.
+/// The form of a question. What is asked stands above it, as the run's text, and not once more at the field.
 fn form(ask: &Ask) -> Value {
     let mut field = match &ask.schema {
         Value::Object(schema) => schema.clone(),
@@ -42,7 +42,6 @@ fn form(ask: &Ask) -> Value {
     };
     field.remove("$schema");
     field.insert("title".to_owned(), json!(ask.key));
-    field.insert("description".to_owned(), json!(ask.message));
     field.insert("position".to_owned(), json!(0));
     json!({ "title": ask.title, "type": "object", "required": [ask.key], "properties": { &ask.key: field } })
 }
@@ -128,10 +127,14 @@ mod tests {
     fn a_question_is_a_form() {
         let mut ask = Ask::new("Centre needed", "the axis was not found");
         ask.key = "center".to_owned();
-        ask.schema = json!({ "$schema": "x", "type": "number", "format": "double" });
+        ask.schema = json!({ "$schema": "x", "type": "number", "description": "a detector column" });
         let form = form(&ask);
         assert_eq!(form["properties"]["center"]["type"], "number");
-        assert_eq!(form["properties"]["center"]["description"], "the axis was not found");
+        assert_eq!(form["properties"]["center"]["description"], "a detector column");
+        assert!(
+            !form.to_string().contains("the axis was not found"),
+            "the question stands above the form: {form}"
+        );
         assert_eq!(form["required"], json!(["center"]));
         assert!(form["properties"]["center"].get("$schema").is_none());
     }

@@ -257,7 +257,7 @@ impl Bridge {
         }
         let new = NewTaskRun {
             flow_run_id: flow_run,
-            name: step.key.clone(),
+            name: show::name(&step.key),
             task_key: step.key.clone(),
             dynamic_key: step.generation.to_string(),
             inputs: BTreeMap::from([("after".to_owned(), after)]),

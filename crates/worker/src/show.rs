@@ -6,8 +6,18 @@ use engine::{Artifact, ArtifactKind, Run, Step};
 use prefect::Content;
 use serde_json::{Value, json};
 
+use crate::orders::ORDERS;
+
 /// Pictures up to this size go into the artifact itself: the interface reads no files of ours.
 const PICTURE: u64 = 1 << 20;
+
+/// A step as its task is called. An order for the outbox has the topic's name in the journal; people see what it is for.
+pub(crate) fn name(key: &str) -> String {
+    match key.strip_suffix(&format!("send {ORDERS}")) {
+        Some(scope) => format!("{scope}order a run for later"),
+        None => key.to_owned(),
+    }
+}
 
 /// An artifact of the journal.
 pub(crate) fn content(artifact: &Artifact) -> Content {
@@ -61,6 +71,12 @@ pub(crate) fn report(run: &Run, steps: &[Step]) -> Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_are_called_what_they_are() {
+        assert_eq!(name("copy 3/send prefect-run"), "copy 3/order a run for later");
+        assert_eq!(name("zarr to als"), "zarr to als");
+    }
 
     #[test]
     fn a_picture_is_shown_where_the_interface_can_see_it() {

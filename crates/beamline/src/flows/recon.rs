@@ -131,7 +131,9 @@ async fn ask(context: &Context, scan: &ScanName, asked: &Asked) -> Outcome<f64> 
     let shown = json!(format!("{}:{}", asked.site, asked.picture));
     context.artifact("center-evidence", ArtifactKind::Image, shown, Some("candidates for the centre"));
     let message = format!("{scan}: {}. Then: runs resume {} --set center=PX", asked.message, context.id());
-    let ask = Ask::new("Centre needed", message).evidence(json!({ "picture": picture }));
+    let mut ask = Ask::new("Centre needed", message).evidence(json!({ "picture": picture }));
+    ask.schema =
+        json!({ "type": "number", "description": "Detector column of the rotation axis; the first is 0" });
     let center: f64 = context.pause_for_input("center", ask).await?;
     match center.is_finite() {
         true => Ok(center),
