@@ -1,5 +1,6 @@
 //! The end of a job: lower levels that span parts, contrast window, preview, report, and the commit.
 
+use volume::preview::Middle;
 use volume::{Histogram, Manifest};
 
 use crate::clocks::{Stage, process_cpu_s};
@@ -10,8 +11,15 @@ use crate::progress::Event;
 use crate::report::{Quality, Report, Warning};
 use crate::{Error, Result, existing, outputs, quick};
 
-/// Completes and commits the volume whose slabs are all journalled. `input` is the raw file's digest.
-pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input: &str) -> Result<Outcome> {
+/// Completes and commits the volume whose slabs are all journalled. `input` is the raw file's digest, `middle` what
+/// the preview shows as far as it was made by this process.
+pub(crate) fn finish(
+    context: &Context<'_>,
+    plan: &Plan,
+    work: WorkFolder,
+    input: &str,
+    middle: Option<Middle>,
+) -> Result<Outcome> {
     let records = work.records()?;
     complete(plan, &records)?;
     let mut histogram = Histogram::default();
@@ -46,7 +54,7 @@ pub(crate) fn finish(context: &Context<'_>, plan: &Plan, work: WorkFolder, input
     context.stage("preview", "drawing the preview");
     let preview = context
         .clocks
-        .time_all(Stage::Pictures, || quick::preview(context, plan, &work, &histogram, window))?;
+        .time_all(Stage::Pictures, || quick::preview(context, plan, &work, &histogram, window, middle))?;
     files.push(preview);
 
     context.stage("commit", "waiting for the disk and committing");

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rayon::ThreadPool;
 use serde::Serialize;
+use volume::preview::Middle;
 
 use crate::chain::{Chain, Workspace};
 use crate::clocks::{Clocks, Stage, process_cpu_s};
@@ -17,7 +18,7 @@ use crate::prepare::{self, CenterFound, Prepared};
 use crate::progress::{Event, Meter, Observer, Stop};
 use crate::quick::CenterPicture;
 use crate::recipe::Recipe;
-use crate::{Error, Result, digest, existing, filters, finish, outputs, quick};
+use crate::{Error, Result, digest, existing, filters, finish, outputs, picture, quick};
 
 /// What to do with results that are there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -180,9 +181,10 @@ fn run(context: &Context<'_>) -> Result<Outcome> {
         let input = scope.spawn(|| {
             context.clocks.time(Stage::Digest, || digest::file(&context.options.scan, context.stop))
         });
-        reconstruct(context, &mut prepared, &plan, &chain, &work, (1, 1))?;
+        let middle = picture::middle(&plan);
+        let middle = reconstruct(context, &mut prepared, &plan, &chain, &work, (1, 1), middle)?;
         let input = input.join().map_err(|_| Error::Thread("digest"))??;
-        finish::finish(context, &plan, work, &input)
+        finish::finish(context, &plan, work, &input, middle)
     })
 }
 
@@ -225,7 +227,7 @@ fn part(context: &Context<'_>, index: usize, of: usize) -> Result<Outcome> {
     let work = WorkFolder::open(&context.paths.work(), false)?;
     let chain = Chain::new(&plan, &prepared.angles, prepared.source.columns())?;
     announce(context, &plan);
-    reconstruct(context, &mut prepared, &plan, &chain, &work, (index, of))?;
+    reconstruct(context, &mut prepared, &plan, &chain, &work, (index, of), None)?;
     Ok(outcome(context, &plan, Vec::new()))
 }
 
@@ -239,7 +241,7 @@ fn finish_parts(context: &Context<'_>) -> Result<Outcome> {
     existing::same_scan(&plan, &prepared)?;
     let work = WorkFolder::open(&context.paths.work(), true)?;
     let input = digest::file(&context.options.scan, context.stop)?;
-    finish::finish(context, &plan, work, &input)
+    finish::finish(context, &plan, work, &input, None)
 }
 
 fn quick_look(context: &Context<'_>) -> Result<Outcome> {
@@ -318,7 +320,7 @@ fn announce(context: &Context<'_>, plan: &Plan) {
     });
 }
 
-/// Streams the slabs of one part.
+/// Streams the slabs of one part. The planes in `middle` come back with what was made here.
 fn reconstruct(
     context: &Context<'_>,
     prepared: &mut Prepared,
@@ -326,13 +328,14 @@ fn reconstruct(
     chain: &Chain,
     work: &WorkFolder,
     (index, of): (usize, usize),
-) -> Result<()> {
+    mut middle: Option<Middle>,
+) -> Result<Option<Middle>> {
     let slabs = plan.part_slabs(index, of);
     let journal = Journal::open(work, index, of)?;
     let done: std::collections::BTreeSet<usize> =
         work.records()?.into_iter().map(|record| record.slab).collect();
     if slabs.clone().all(|slab| done.contains(&slab)) {
-        return Ok(());
+        return Ok(middle);
     }
     filters::spool(context, prepared, plan, Some(work), slabs.clone())?;
     let prepared = &*prepared;
@@ -363,7 +366,8 @@ fn reconstruct(
         opening,
     };
     let meter = Meter::new(context.observer, "reconstruct", slices);
-    pipeline.run(slabs, &|slab| done.contains(&slab), journal, &meter)
+    pipeline.run(slabs, &|slab| done.contains(&slab), journal, &meter, middle.as_mut())?;
+    Ok(middle)
 }
 
 /// Divides the memory budget for this scan.

@@ -68,7 +68,7 @@ pub fn stream(scan: &Path, recipe: &Recipe, budget: u64, threads: usize, folder:
     let (began, cpu) = (std::time::Instant::now(), process_cpu_s());
     let journal = Journal::open(&work, 1, 1)?;
     let meter = Meter::new(&Silent, "measure", plan.slices() as u64);
-    pipeline.run(0..plan.slabs(), &|_| false, journal, &meter)?;
+    pipeline.run(0..plan.slabs(), &|_| false, journal, &meter, None)?;
     let (wall_s, cpu_s) = (began.elapsed().as_secs_f64(), process_cpu_s() - cpu);
     Ok(Measured { slices: plan.slices(), wall_s, cpu_s, stages: clocks.table(cpu_s) })
 }

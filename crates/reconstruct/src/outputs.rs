@@ -10,7 +10,7 @@ use crate::memory::{Demand, human_bytes};
 use crate::plan::{OmeZarr as Version, Plan, SLAB};
 use crate::recipe::{OutputType, Recipe, ZarrCompression};
 use crate::source::Source;
-use crate::{Error, Result};
+use crate::{Error, Result, picture};
 
 /// The writers of a job.
 pub(crate) struct Writers {
@@ -133,8 +133,13 @@ pub fn demand(source: &Source, plan: &Plan, chain: &Chain) -> Demand {
         // Each lower level holds one slab of 32 slices of a quarter of the area: 1/4 + 1/16 + ... = 1/3.
         pyramid: if plan.write.zarr { stored / 4 * SLAB as u64 * 4 / 3 } else { 0 },
         workspace: chain.workspace_bytes() + images,
-        // The quick look runs beside the first pairs: its image, and the pair of rows that it reads.
-        shared: chain.shared_bytes() + shards + voxels * 4 + 2 * source.row_bytes(),
+        // The quick look runs beside the first pairs: its image, and the pair of rows that it reads. The planes of the
+        // final preview are collected meanwhile.
+        shared: chain.shared_bytes()
+            + shards
+            + voxels * 4
+            + 2 * source.row_bytes()
+            + picture::middle_bytes(plan),
         chunk,
     }
 }

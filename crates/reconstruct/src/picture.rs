@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use volume::preview::{EvidenceStrip, Planes, Preview, png};
+use volume::preview::{EvidenceStrip, Middle, Planes, Preview, png};
 use volume::reader::VolumeReader;
+use volume::zarr::{LevelGeometry, levels};
 use volume::{Histogram, Window};
 
 use crate::job::Context;
 use crate::plan::Plan;
 use crate::prepare::{CenterFound, Prepared};
 use crate::quick::CenterPicture;
-use crate::{Error, Result};
+use crate::{Error, Result, outputs};
 
 /// Edge of an evidence tile in pixels.
 const TILE: usize = 256;
@@ -141,16 +142,38 @@ pub(crate) fn quick_png(
     Ok((png, planes.xy.values))
 }
 
-/// The final preview, read back from the written volume.
+/// Collects what the final preview shows while the volume is made.
+pub(crate) fn middle(plan: &Plan) -> Option<Middle> {
+    Middle::new(&shown(plan), PIXELS, outputs::spec(plan, "", None).scaling)
+}
+
+/// Bytes of that.
+pub(crate) fn middle_bytes(plan: &Plan) -> u64 {
+    Middle::bytes(&shown(plan), PIXELS)
+}
+
+/// The levels that the preview may show: TIFFs have no lower ones.
+fn shown(plan: &Plan) -> Vec<LevelGeometry> {
+    let mut levels = levels(&outputs::spec(plan, "", None));
+    levels.truncate(if plan.write.zarr { levels.len() } else { 1 });
+    levels
+}
+
+/// The final preview; what is not in `middle` is read back from the written volume.
 pub(crate) fn final_png(
     context: &Context<'_>,
     plan: &Plan,
     evidence: Option<&CenterPicture>,
     histogram: &Histogram,
     window: Window,
+    middle: Option<Middle>,
 ) -> Result<Vec<u8>> {
     let volume = if plan.write.zarr { context.paths.zarr() } else { context.paths.tiffs() };
-    let planes = Planes::middle(&VolumeReader::open(&volume)?, PIXELS)?;
+    let reader = VolumeReader::open(&volume)?;
+    let planes = match middle {
+        Some(middle) => Planes::collected(&reader, middle)?,
+        None => Planes::middle(&reader, PIXELS)?,
+    };
     draw(&context.paths.name(), plan, &planes, evidence, histogram, window)
 }
 

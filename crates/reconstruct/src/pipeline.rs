@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::Scope;
-use volume::{
-    Batch, FileRecord, OmeZarr, PagePool, Pooled, Pyramid, Sink, TiffStack, VolumeSpec, WriteQueue,
-};
+use volume::preview::Middle;
+use volume::{Batch, OmeZarr, PagePool, Pooled, Pyramid, Sink, TiffStack, VolumeSpec, VoxelsRef, WriteQueue};
 
 use crate::chain::{Chain, Workspace};
 use crate::clocks::{Clocks, Stage};
@@ -103,13 +102,15 @@ struct Desk {
 type Outputs = [Option<(usize, Pooled)>; 2];
 
 impl Pipeline<'_> {
-    /// Reconstructs `slabs` that are not yet `done`, journalling each. `meter` counts slices.
+    /// Reconstructs `slabs` that are not yet `done`, journalling each. `meter` counts slices; `middle` is shown
+    /// all that is made.
     pub fn run(
         &self,
         slabs: Range<usize>,
         done: &dyn Fn(usize) -> bool,
         mut journal: Journal,
         meter: &Meter<'_>,
+        mut middle: Option<&mut Middle>,
     ) -> Result<()> {
         let todo: Vec<usize> = slabs.clone().filter(|&slab| !done(slab)).collect();
         let before: u64 =
@@ -131,8 +132,9 @@ impl Pipeline<'_> {
         }
         std::thread::scope(|scope| {
             let reader = scope.spawn(move || self.read(work, &empty_out, &empty_in, &full_in));
-            let finisher = scope.spawn(|| {
-                let finished = self.finish(&todo, &complete_out, &written_in);
+            let todo = &todo;
+            let finisher = scope.spawn(move || {
+                let finished = self.finish(todo, &complete_out, &written_in, &mut middle);
                 // Nobody may wait for slabs that nobody takes any more.
                 drop((complete_out, written_in));
                 finished
@@ -315,7 +317,18 @@ impl Pipeline<'_> {
     }
 
     /// Encodes slabs as they become complete, in their order, on the workers; then passes them on.
-    fn finish(&self, todo: &[usize], complete: &Receiver<Complete>, written: &Sender<Written>) -> Result<()> {
+    fn finish(
+        &self,
+        todo: &[usize],
+        complete: &Receiver<Complete>,
+        written: &Sender<Written>,
+        middle: &mut Option<&mut Middle>,
+    ) -> Result<()> {
+        let mut seen = |level: usize, slab: usize, slices: &[VoxelsRef<'_>]| {
+            if let Some(middle) = middle {
+                middle.show(level, slab, slices);
+            }
+        };
         let threads = self.layout.encoders;
         let pool = PagePool::new(threads, self.zarr.map_or(0, OmeZarr::file_bytes));
         let mut pyramid: Option<Pyramid<'_>> = None;
@@ -327,17 +340,21 @@ impl Pipeline<'_> {
             while let Some(slab) = expected.as_slice().first().and_then(|next| early.remove(next)) {
                 expected.next();
                 let Complete { mut record, slices, batch } = slab;
+                let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();
+                let views: Vec<_> = slices
+                    .iter()
+                    .map(|pages| outputs::voxels(self.spec.dtype, &pages[voxels.clone()]))
+                    .collect();
                 if let Some(zarr) = self.zarr {
                     // A pyramid holds contiguous slabs; after slabs done by an earlier attempt a new one begins.
-                    let contiguous =
-                        pyramid.as_ref().is_some_and(|pyramid| pyramid.next_slab() == record.slab);
-                    if !contiguous {
-                        pyramid =
-                            Some(Pyramid::new(zarr, record.slab..run_end(record.slab, expected.as_slice())));
-                    }
-                    if let Some(pyramid) = &mut pyramid {
-                        record.files.extend(self.encode(pyramid, record.slab, &slices, &pool, &batch)?);
-                    }
+                    let range = record.slab..run_end(record.slab, expected.as_slice());
+                    let next = pyramid.take().filter(|pyramid| pyramid.next_slab() == record.slab);
+                    let next = pyramid.insert(next.unwrap_or_else(|| Pyramid::new(zarr, range)));
+                    let sink = self.queue.sink(&pool, &batch, self.clocks.spent(Stage::Zarr));
+                    let written = self.pool.install(|| next.write(record.slab, &views, &sink, &mut seen));
+                    record.files.extend(written?);
+                } else {
+                    seen(0, record.slab, &views);
                 }
                 let count = slices.len() as u64;
                 drop(slices);
@@ -349,22 +366,6 @@ impl Pipeline<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The chunks of one slab, and of the lower levels that it completes.
-    fn encode(
-        &self,
-        pyramid: &mut Pyramid<'_>,
-        slab: usize,
-        slices: &[Arc<Pooled>],
-        pool: &PagePool,
-        batch: &Arc<Batch>,
-    ) -> Result<Vec<FileRecord>> {
-        let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();
-        let views: Vec<_> =
-            slices.iter().map(|pages| outputs::voxels(self.spec.dtype, &pages[voxels.clone()])).collect();
-        let sink = self.queue.sink(pool, batch, self.clocks.spent(Stage::Zarr));
-        Ok(self.pool.install(|| pyramid.write(slab, &views, &sink))?)
     }
 
     /// Sync thread: makes each slab durable, then journals it.

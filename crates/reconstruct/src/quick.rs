@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use volume::preview::Middle;
 use volume::{FileRecord, Histogram, TiffStack, Window};
 
 use crate::chain::{Chain, Workspace};
@@ -185,16 +186,17 @@ pub(crate) fn range(recipe: &Recipe, histogram: &Histogram) -> Result<(f32, f32)
     Ok(((low - margin) as f32, (high + margin) as f32))
 }
 
-/// Draws the final preview from the written volume.
+/// Draws the final preview, from `middle` and from the written volume.
 pub(crate) fn preview(
     context: &Context<'_>,
     plan: &Plan,
     work: &WorkFolder,
     histogram: &Histogram,
     window: Window,
+    middle: Option<Middle>,
 ) -> Result<FileRecord> {
     let evidence = CenterPicture::kept(work)?;
-    let png = picture::final_png(context, plan, evidence.as_ref(), histogram, window)?;
+    let png = picture::final_png(context, plan, evidence.as_ref(), histogram, window, middle)?;
     volume::fs::write_atomic(&context.paths.preview(), &png)?;
     let name = crate::plan::file_name(&context.paths.preview());
     Ok(FileRecord { path: name, size: png.len() as u64, blake3: blake3::hash(&png).to_hex().to_string() })

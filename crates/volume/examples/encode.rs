@@ -54,7 +54,7 @@ fn main() -> volume::Result<()> {
         let sink = queue.sink(&pool, &batch, &spent);
         let mut bytes = 0;
         for slab in 0..2 {
-            let files = workers.install(|| pyramid.write(slab, &views, &sink))?;
+            let files = workers.install(|| pyramid.write(slab, &views, &sink, &mut |_, _, _| {}))?;
             bytes += files.iter().map(|file| file.size).sum::<u64>();
         }
         batch.wait();

@@ -5,6 +5,7 @@
 //! one built later from disk agree bit for bit.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::spec::{DataType, Scaling};
 
@@ -26,6 +27,8 @@ pub(crate) trait Voxel: bytemuck::Pod + Send + Sync + Default + PartialEq + std:
     fn of(voxels: VoxelsRef<'_>) -> Option<&[Self]>;
     /// The memory of voxels, if they are of this type.
     fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>>;
+    /// A view that knows its type.
+    fn view(voxels: &[Self]) -> VoxelsRef<'_>;
 }
 
 impl Voxel for f32 {
@@ -47,6 +50,9 @@ impl Voxel for f32 {
     }
     fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
         if let Voxels::F32(v) = voxels { Some(v) } else { None }
+    }
+    fn view(voxels: &[Self]) -> VoxelsRef<'_> {
+        VoxelsRef::F32(voxels)
     }
 }
 
@@ -78,6 +84,9 @@ impl Voxel for u16 {
     fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
         if let Voxels::U16(v) = voxels { Some(v) } else { None }
     }
+    fn view(voxels: &[Self]) -> VoxelsRef<'_> {
+        VoxelsRef::U16(voxels)
+    }
 }
 
 impl Voxel for u8 {
@@ -99,6 +108,9 @@ impl Voxel for u8 {
     }
     fn memory(voxels: &mut Voxels) -> Option<&mut Vec<Self>> {
         if let Voxels::U8(v) = voxels { Some(v) } else { None }
+    }
+    fn view(voxels: &[Self]) -> VoxelsRef<'_> {
+        VoxelsRef::U8(voxels)
     }
 }
 
@@ -254,6 +266,15 @@ impl<'a> VoxelsRef<'a> {
             Self::F32(v) => v.chunks(n).map(VoxelsRef::F32).collect(),
             Self::U16(v) => v.chunks(n).map(VoxelsRef::U16).collect(),
             Self::U8(v) => v.chunks(n).map(VoxelsRef::U8).collect(),
+        }
+    }
+
+    /// Every `step`-th voxel of a range.
+    pub(crate) fn pick(&self, range: Range<usize>, step: usize) -> Voxels {
+        match self {
+            Self::F32(v) => Voxels::F32(v[range].iter().step_by(step).copied().collect()),
+            Self::U16(v) => Voxels::U16(v[range].iter().step_by(step).copied().collect()),
+            Self::U8(v) => Voxels::U8(v[range].iter().step_by(step).copied().collect()),
         }
     }
 

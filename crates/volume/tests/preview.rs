@@ -3,8 +3,13 @@
 
 mod common;
 
-use volume::preview::{EvidenceStrip, Plane, Planes, Preview, png};
-use volume::{Compression, Histogram, OmeVersion, OmeZarr, Pyramid, VolumeReader, VolumeSpec, Window};
+use std::sync::Arc;
+
+use volume::preview::{EvidenceStrip, Middle, Plane, Planes, Preview, png};
+use volume::{
+    Batch, Compression, DataType, Histogram, OmeVersion, OmeZarr, PagePool, Pyramid, VolumeReader,
+    VolumeSpec, Voxels, VoxelsRef, Window, WriteQueue,
+};
 
 fn planes(nz: usize, ny: usize, nx: usize, value: impl Fn(usize) -> f32) -> Planes {
     let plane = |width, height| Plane {
@@ -141,4 +146,56 @@ fn planes_come_from_the_middle_of_a_volume() {
     assert_eq!((yz.width, yz.height, yz.values[11 * 40 + 4]), (40, 520, 4_011_150.0));
     // Level 1 suffices for 200 pixels.
     assert_eq!(Planes::middle(&reader, 200).unwrap().xy.width, 150);
+}
+
+/// Whatever part of the volume was seen while it was made, the planes are those that are read from it.
+#[test]
+fn planes_collected_on_the_way_are_those_of_the_volume() {
+    for spec in [common::spec([70, 300, 520]), common::integers([70, 300, 520], DataType::U16)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rec.zarr");
+        let zarr = OmeZarr::create(&path, &spec, OmeVersion::V04, Compression::default()).unwrap();
+        let queue = WriteQueue::new(dir.path().to_owned(), 2).unwrap();
+        let (pool, batch) = (PagePool::new(8, zarr.file_bytes()), Arc::new(Batch::default()));
+        let spent = Arc::default();
+        let sink = queue.sink(&pool, &batch, &spent);
+        let mut seen: Vec<(usize, usize, Vec<Voxels>)> = Vec::new();
+        let mut pyramid = Pyramid::new(&zarr, 0..3);
+        for slab in 0..3 {
+            let range = slab * 32 * 156_000..(slab * 32 + [32, 32, 6][slab]) * 156_000;
+            let voxels = Voxels::from_values(&common::values(range), spec.dtype, spec.scaling);
+            let slices = voxels.view().slices(156_000);
+            let mut keep = |level, slab, slices: &[VoxelsRef<'_>]| {
+                let owned = slices.iter().map(|s| Voxels::from_values(&s.values(None), s.dtype(), None));
+                seen.push((level, slab, owned.collect()));
+            };
+            pyramid.write(slab, &slices, &sink, &mut keep).unwrap();
+        }
+        batch.wait();
+        zarr.finish(Window { min: 0.0, max: 1.0, start: 0.0, end: 1.0 }).unwrap();
+        let reader = VolumeReader::open(&path).unwrap();
+        for (pixels, level, slabs) in [(400, 0, 3), (200, 1, 2), (100, 2, 1)] {
+            let wanted = Planes::middle(&reader, pixels).unwrap();
+            for mask in 0..1 << slabs {
+                let mut middle = Middle::new(&zarr.levels(), pixels, spec.scaling).unwrap();
+                let shown = seen.iter().filter(|(l, slab, _)| *l != level || mask >> slab & 1 == 1);
+                for (level, slab, slices) in shown {
+                    middle.show(*level, *slab, &slices.iter().map(Voxels::view).collect::<Vec<_>>());
+                }
+                let found = Planes::collected(&reader, middle).unwrap();
+                assert!(found == wanted, "{pixels} pixels, slabs {mask:b} of level {level}");
+            }
+        }
+        // Where all was seen, nothing is read: of these chunks, nothing but zeros could be.
+        let (wanted, mut middle) =
+            (Planes::middle(&reader, 200).unwrap(), Middle::new(&zarr.levels(), 200, spec.scaling).unwrap());
+        for (level, slab, slices) in &seen {
+            middle.show(*level, *slab, &slices.iter().map(Voxels::view).collect::<Vec<_>>());
+        }
+        for file in (0..2).flat_map(|slab| zarr.slab_files(1, slab).unwrap()) {
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        assert!(Planes::middle(&reader, 200).unwrap() != wanted);
+        assert!(Planes::collected(&reader, middle).unwrap() == wanted);
+    }
 }

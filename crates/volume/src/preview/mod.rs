@@ -6,9 +6,11 @@
 
 mod canvas;
 mod chart;
+mod middle;
 mod planes;
 
 use canvas::{Canvas, Color, Font};
+pub use middle::Middle;
 pub use planes::{Plane, Planes};
 
 use crate::error::{Error, Result};

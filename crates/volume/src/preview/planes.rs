@@ -1,5 +1,6 @@
-//! The three orthogonal planes of a volume on disk.
+//! The three orthogonal planes of a volume.
 
+use super::middle::Middle;
 use crate::error::{Error, Result};
 use crate::reader::VolumeReader;
 
@@ -35,38 +36,34 @@ impl Planes {
     /// The planes through the middle of a volume, from the coarsest level that still has `pixels` along its
     /// longest side: reads a small part of the volume.
     pub fn middle(reader: &VolumeReader, pixels: usize) -> Result<Self> {
-        let levels = reader.levels();
-        let (index, level) = levels
-            .iter()
-            .enumerate()
-            .rev()
-            .find(|(_, l)| l.shape.iter().any(|&n| n >= pixels))
-            .or(levels.iter().enumerate().next())
+        let middle = Middle::new(reader.levels(), pixels, reader.scaling())
             .ok_or_else(|| Error::format(&reader.path(), "it has no levels"))?;
-        let [nz, ny, nx] = level.shape;
-        let [z, y, x] = level.shape.map(|n| n / 2);
+        Self::collected(reader, middle)
+    }
+
+    /// The same where some of it, or all, was collected while the volume was made: reads the rest.
+    ///
+    /// # Errors
+    /// A volume that cannot be read, or of another shape than the one that `middle` was made for.
+    pub fn collected(reader: &VolumeReader, middle: Middle) -> Result<Self> {
+        let ([nz, ny, nx], [z, y, x]) = (middle.shape(), middle.place());
+        let fine = &reader.levels()[0];
         // Places are told in voxels of the finest level.
-        let fine = |axis: usize, i: usize| {
-            let n = levels[0].shape[axis];
-            ((i as f64 + 0.5) * n as f64 / level.shape[axis] as f64) as usize
+        let tell = |axis: usize, i: usize, n: usize| {
+            ((i as f64 + 0.5) * fine.shape[axis] as f64 / n as f64) as usize
         };
-        let xy = Plane {
-            width: nx,
-            height: ny,
-            values: reader.slice(index, z)?,
-            place: format!("z = {}", fine(0, z)),
-        };
-        let (mut xz, mut yz) = (None, None);
+        let [xy, xz, zy] = middle.planes(reader)?;
+        let xy = Plane { width: nx, height: ny, values: xy, place: format!("z = {}", tell(0, z, nz)) };
+        let (mut upright, mut across) = (None, None);
         if nz > 1 {
-            let values = reader.read_values(index, [0..nz, y..y + 1, 0..nx])?;
-            xz = Some(Plane { width: nx, height: nz, values, place: format!("y = {}", fine(1, y)) });
-            let upright = reader.read_values(index, [0..nz, 0..ny, x..x + 1])?;
-            let values = (0..ny * nz).map(|i| upright[(i % nz) * ny + i / nz]).collect();
-            yz = Some(Plane { width: nz, height: ny, values, place: format!("x = {}", fine(2, x)) });
+            let place = format!("y = {}", tell(1, y, ny));
+            across = Some(Plane { width: nx, height: nz, values: xz, place });
+            let values = (0..ny * nz).map(|i| zy[(i % nz) * ny + i / nz]).collect();
+            let place = format!("x = {}", tell(2, x, nx));
+            upright = Some(Plane { width: nz, height: ny, values, place });
         }
-        let shape = reader.shape();
-        let extent = [0, 1, 2].map(|a| levels[0].scale[a] * shape[a] as f64);
-        Ok(Self { xy, xz, yz, extent, micrometres: reader.has_units() })
+        let extent = [0, 1, 2].map(|a| fine.scale[a] * fine.shape[a] as f64);
+        Ok(Self { xy, xz: across, yz: upright, extent, micrometres: reader.has_units() })
     }
 
     /// The quick-look form: one slice (y, x) of pixels of `um` micrometres.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use levels::{LevelGeometry, levels};
-pub use pyramid::Pyramid;
+pub use pyramid::{Pyramid, Seen};
 pub use sample::Sampled;
 
 use crate::error::{Error, Result};

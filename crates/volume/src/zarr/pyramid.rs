@@ -13,6 +13,16 @@ use crate::fs::FileRecord;
 use crate::queue::{Immediate, Sink};
 use crate::voxels::{Voxel, Voxels, VoxelsRef, with_slices};
 
+/// Is shown every slab that is complete, of any level, while it is in memory: level, slab, its slices.
+pub type Seen<'a> = dyn FnMut(usize, usize, &[VoxelsRef<'_>]) + Send + 'a;
+
+/// Where complete slabs go.
+struct Way<'a, 'b> {
+    sink: &'a dyn Sink,
+    seen: &'a mut Seen<'b>,
+    records: Vec<FileRecord>,
+}
+
 /// Builds the coarser slabs of one contiguous range of level-0 slabs as these are pushed in order.
 ///
 /// Memory: the unfinished slab of each level, together at most a third of a level-0 slab.
@@ -60,18 +70,20 @@ impl<'a> Pyramid<'a> {
     pub fn push_stored(&mut self, slab: usize, rows: VoxelsRef<'_>) -> Result<Vec<FileRecord>> {
         let zarr = self.zarr;
         let slices = rows.slices(zarr.spec.slice_voxels());
-        self.take(slab, &slices, false, &Immediate::new(&zarr.root, zarr.file_bytes()))
+        let sink = Immediate::new(&zarr.root, zarr.file_bytes());
+        self.take(slab, &slices, false, Way { sink: &sink, seen: &mut |_, _, _| {}, records: Vec::new() })
     }
 
     /// Writes level-0 slab `slab`, given as its slices, and every coarser slab that is complete with it. The
-    /// files go to `sink`, where they may be written later.
+    /// files go to `sink`, where they may be written later; `seen` is shown each of these slabs.
     pub fn write(
         &mut self,
         slab: usize,
         slices: &[VoxelsRef<'_>],
         sink: &dyn Sink,
+        seen: &mut Seen<'_>,
     ) -> Result<Vec<FileRecord>> {
-        self.take(slab, slices, true, sink)
+        self.take(slab, slices, true, Way { sink, seen, records: Vec::new() })
     }
 
     fn take(
@@ -79,19 +91,16 @@ impl<'a> Pyramid<'a> {
         slab: usize,
         slices: &[VoxelsRef<'_>],
         write: bool,
-        sink: &dyn Sink,
+        mut way: Way<'_, '_>,
     ) -> Result<Vec<FileRecord>> {
         if slab != self.next || slab >= self.slabs.end {
             let reason = format!("slabs of {:?} are pushed in order; slab {} is next", self.slabs, self.next);
             return Err(Error::parameter("slab", slab, reason));
         }
         self.zarr.check_slab(0, slab, slices)?;
-        let mut records = Vec::new();
-        with_slices!(slices, self.zarr.spec.dtype, slices => {
-            self.feed(0, slab, &slices, write, sink, &mut records)
-        })?;
+        with_slices!(slices, self.zarr.spec.dtype, slices => self.feed(0, slab, &slices, write, &mut way))?;
         self.next += 1;
-        Ok(records)
+        Ok(way.records)
     }
 
     /// Writes a slab of `level` if so told, adds it to the one above it, and passes that on when it is complete.
@@ -101,13 +110,13 @@ impl<'a> Pyramid<'a> {
         slab: usize,
         slices: &[&[T]],
         write: bool,
-        sink: &dyn Sink,
-        out: &mut Vec<FileRecord>,
+        way: &mut Way<'_, '_>,
     ) -> Result<()> {
+        (way.seen)(level, slab, &slices.iter().map(|slice| T::view(slice)).collect::<Vec<_>>());
         let (zarr, above, target) = (self.zarr, level + 1, slab / 2);
         if above >= self.pending.len() || !zarr.is_within(above, target, &self.slabs) {
             if write {
-                out.extend(zarr.write_level(level, slab, slices, None, sink)?);
+                way.records.extend(zarr.write_level(level, slab, slices, None, way.sink)?);
             }
             return Ok(());
         }
@@ -121,13 +130,13 @@ impl<'a> Pyramid<'a> {
             let first = slab % 2 * (CHUNK_ROWS / 2);
             let share = &mut memory[first * voxels..(first + slices.len().div_ceil(2)) * voxels];
             if write {
-                out.extend(zarr.write_level(level, slab, slices, Some(share), sink)?);
+                way.records.extend(zarr.write_level(level, slab, slices, Some(share), way.sink)?);
             } else {
-                zarr.level(level)?.halve(slices, share, sink);
+                zarr.level(level)?.halve(slices, share, way.sink);
             }
             if slab % 2 == 1 || slab + 1 == zarr.slabs(level) {
                 let whole: Vec<&[T]> = memory[..planes * voxels].chunks_exact(voxels).collect();
-                self.feed(above, target, &whole, true, sink, out)?;
+                self.feed(above, target, &whole, true, way)?;
             }
         }
         // Kept for its memory, or because the second half is still to come.

@@ -40,7 +40,8 @@ impl OmeZarr {
         // The first round pays for fresh memory, as a job does only once.
         for _ in 0..2 {
             let (batch, spent) = (Arc::new(Batch::default()), Arc::new(Spent::default()));
-            let records = Pyramid::new(&zarr, 0..1).write(0, slices, &queue.sink(&pool, &batch, &spent))?;
+            let sink = queue.sink(&pool, &batch, &spent);
+            let records = Pyramid::new(&zarr, 0..1).write(0, slices, &sink, &mut |_, _, _| {})?;
             batch.wait();
             let bytes = records.iter().map(|record| record.size).sum();
             sampled = Sampled { bytes, cpu_s: spent.seconds().0 };
