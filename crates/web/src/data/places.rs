@@ -66,7 +66,13 @@ fn place(site: &str, level: Level, copies: &[CopyRecord], doing: &[Doing]) -> Pl
     holds.sort();
     holds.dedup();
     let busy = doing.iter().find(|one| one.site.as_deref() == Some(site));
-    let wrong = here.iter().any(|copy| matches!(copy.state, State::Suspect | State::Lost));
+    // Results that were set aside for newer ones are lost at their old path only.
+    let moved = |lost: &CopyRecord| there().any(|copy| copy.dataset == lost.dataset && copy.is_like(lost));
+    let wrong = here.iter().any(|copy| match copy.state {
+        State::Suspect => true,
+        State::Lost => !moved(copy),
+        _ => false,
+    });
     let words = || holds.iter().map(|kind| kind_words(*kind)).collect::<Vec<_>>().join(", ");
     let (standing, text) = if let Some(one) = busy {
         (Standing::Busy, one.text.clone())
@@ -92,5 +98,48 @@ pub(crate) fn kind_words(kind: Kind) -> &'static str {
         Kind::Tiff => "slices",
         Kind::Zarr => "volume",
         Kind::Sidecars => "report",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy at `alcf` as custody's records of today read.
+    fn copy(base: &str, state: State, level: Option<Level>) -> CopyRecord {
+        let name = custody::ScanName::new("ALS-1_user", "foam").unwrap();
+        CopyRecord {
+            id: custody::CopyId(1),
+            dataset: custody::DatasetId::new(name, Kind::Zarr),
+            site: "alcf".into(),
+            area: "scratch".into(),
+            base: custody::RelPath::new(base).unwrap(),
+            state,
+            level,
+            registered_at: jiff::Timestamp::UNIX_EPOCH,
+            first_verified_at: None,
+            verified_at: None,
+            verified_by: None,
+            files: 1,
+            bytes: 1,
+            shape: "one".into(),
+            content: None,
+            run: None,
+            permit: None,
+        }
+    }
+
+    #[test]
+    fn what_was_set_aside_for_a_rerun_is_not_called_wrong() {
+        let level = Level::TransferChecksummed;
+        let lost = copy("scratch/foam", State::Lost, Some(level));
+        let aside = copy("scratch/foam/replaced/1", State::Present, Some(level));
+        let standing = |copies: &[CopyRecord]| place("alcf", level, copies, &[]).standing;
+        assert_eq!(standing(&[lost.clone(), aside.clone()]), Standing::Verified);
+        assert_eq!(standing(std::slice::from_ref(&lost)), Standing::Wrong);
+        let damaged = CopyRecord { state: State::Suspect, ..aside.clone() };
+        assert_eq!(standing(&[lost.clone(), damaged]), Standing::Wrong);
+        let another = CopyRecord { shape: "another".into(), ..aside };
+        assert_eq!(standing(&[lost, another]), Standing::Wrong);
     }
 }

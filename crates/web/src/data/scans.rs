@@ -227,6 +227,7 @@ fn sentence<'r>(
         }
         StateType::Completed => (Mood::Done, format!("Moved {ended}"), Some(run)),
         StateType::Failed | StateType::Crashed => {
+            let run = cause(run, runs);
             let why = run.error.as_ref().map(|error| error.message.clone()).or(run.state.message.clone());
             let why = words::first_line(&why.unwrap_or_default(), 160);
             (Mood::Failed, format!("Failed {ended}: {why}"), Some(run))
@@ -239,4 +240,14 @@ fn sentence<'r>(
         }
         _ => (words::mood(run), super::doing::capital(words::state(run)), Some(run)),
     }
+}
+
+/// The run in which a failure arose: a parent only says that its sub-run failed.
+fn cause<'r>(failed: &'r Run, runs: &'r [Run]) -> &'r Run {
+    let fell = |run: &&Run| matches!(run.state.kind, StateType::Failed | StateType::Crashed);
+    let mut cause = failed;
+    while let Some(below) = runs.iter().filter(fell).find(|run| run.parent == Some(cause.id)) {
+        cause = below;
+    }
+    cause
 }

@@ -38,7 +38,7 @@ impl Brought<'_> {
     ) -> Result<String, Failure> {
         let bytes = std::fs::read(binary)
             .map_err(|error| Failure::new(Exit::BadInput, format!("{}: {error}", binary.display())))?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256(&bytes);
         as_promised(binary, &digest)?;
         let (path, new) = (RelPath::new(to)?, RelPath::new(format!("{to}.new"))?);
         if let Some((folder, _)) = path.split() {
@@ -107,6 +107,11 @@ fn as_promised(binary: &Path, digest: &str) -> Result<(), Failure> {
     }
 }
 
+/// As sha256sum(1) writes it.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,9 +125,8 @@ mod tests {
         assert!(as_promised(&binary, digest).is_ok(), "there need not be one");
         std::fs::write(folder.path().join("beamrail.sha256"), format!("{digest}  beamrail\n")).unwrap();
         assert!(as_promised(&binary, digest).is_ok());
-        let other: String = Sha256::digest(b"other").iter().map(|byte| format!("{byte:02x}")).collect();
+        let other = sha256(b"other");
         assert!(as_promised(&binary, &other).is_err());
-        let abc: String = Sha256::digest(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(abc, digest);
+        assert_eq!(sha256(b"abc"), digest);
     }
 }
