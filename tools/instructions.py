@@ -47,6 +47,7 @@ def main():
             "the same with the centre given": count(folder, *job, "--center", "127.5"),
             "gridrec exact, 512 columns × 400 angles": count(folder, TARGET / "examples/gridrec_bench", 512, 400, 106, 1, 1),
             "gridrec tomopy, the same": count(folder, TARGET / "examples/gridrec_bench", 512, 400, 106, 1, 2),
+            "stripes, 512 columns × 400 angles": count(folder, TARGET / "examples/stripes_bench", 512, 400, 1),
         }
     before = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {}
     print("| job | million instructions | recorded | ratio |\n|---|---|---|---|")

@@ -1,7 +1,8 @@
 //! The floors of a reconstruction on this machine, to hold measurements against: the transforms that a
 //! Fourier method cannot avoid, the memory traffic, and writing the same bytes to the same disk.
 //!
-//! `floors COLUMNS ANGLES BYTES_PER_ROW FOLDER` prints JSON, seconds per detector row (one slice).
+//! `floors COLUMNS ANGLES BYTES_PER_ROW FOLDER ROWS` prints JSON, seconds per detector row (one slice). The file that is
+//! written is as large as the results of so many rows, and removed.
 
 use std::fs::OpenOptions;
 use std::hint::black_box;
@@ -107,10 +108,10 @@ fn disk(folder: &str, bytes: usize, direct: bool) -> std::io::Result<(f64, f64)>
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize| arguments.get(index).and_then(|text| text.parse::<usize>().ok());
-    let (Some(columns), Some(angles), Some(bytes_per_row), Some(folder)) =
-        (number(0), number(1), number(2), arguments.get(3))
+    let (Some(columns), Some(angles), Some(bytes_per_row), Some(folder), Some(rows)) =
+        (number(0), number(1), number(2), arguments.get(3), number(4))
     else {
-        eprintln!("usage: floors COLUMNS ANGLES BYTES_PER_ROW FOLDER");
+        eprintln!("usage: floors COLUMNS ANGLES BYTES_PER_ROW FOLDER ROWS");
         return Ok(());
     };
     // Two real rows share every complex transform. Filtering linearly needs twice the columns; the plane
@@ -121,10 +122,10 @@ fn main() -> std::io::Result<()> {
     // Counts in, sinogram out and in, image out, and once more through both writers.
     let traffic = angles * columns * (2 + 4 + 4) + columns * columns * 4 * (1 + 2 + 2);
     let bandwidth = memory();
-    let total = (bytes_per_row * 64).min(4 << 30);
+    let total = bytes_per_row * rows;
     let (handed, synced) = disk(folder, total, false)?;
     let direct = disk(folder, total, true).ok().map(|(_, synced)| synced);
-    let rows = total as f64 / bytes_per_row as f64;
+    let rows = rows as f64;
     println!(
         "{}",
         serde_json::json!({

@@ -2,25 +2,20 @@
 //!
 //! `cargo run --release -p beamrail-tomo --example gridrec_bench -- [columns] [angles] [edge padding] [pairs] [mode]`
 //! (default 2560 1313 530 3; mode 1 is exact, 2 TomoPy's, 0 both). Each mode runs a warm-up pair, then the given number of pairs; the best and the mean are
-//! printed. The thread's CPU time is read from /proc/thread-self/schedstat where there is one, else the wall clock is
-//! used.
+//! printed.
 
 #![allow(clippy::print_stdout)]
 
-use std::time::Instant;
-
+use rustix::time::{ClockId, clock_gettime};
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
 
-/// Seconds this thread has run, or since the start where the system does not say.
-fn cpu_seconds(start: Instant) -> f64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+/// Seconds this thread has spent on a processor, so that a busy machine does not count.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let start = Instant::now();
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let argument = |i: usize, default: usize| arguments.get(i).copied().unwrap_or(default);
     let (columns, angles) = (argument(0, 2560), argument(1, 1313));
@@ -45,17 +40,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         options.filter = Filter::Butterworth { cutoff: 0.25, order: 2.0 };
         options.padding = Padding::Edge(pad);
         options.mask_ratio = Some(1.0);
-        let before = cpu_seconds(start);
+        let before = cpu_seconds();
         let gridrec = Gridrec::new(&options)?;
         let mut workspace = gridrec.workspace();
-        let planned = cpu_seconds(start) - before;
+        let planned = cpu_seconds() - before;
         let mut images = [vec![0.0f32; columns * columns], vec![0.0f32; columns * columns]];
         let mut times = Vec::with_capacity(pairs);
         for _ in 0..=pairs {
-            let before = cpu_seconds(start);
+            let before = cpu_seconds();
             let [a, b] = &mut images;
             gridrec.reconstruct_pair(&mut workspace, [&sinograms[0], &sinograms[1]], [a, b])?;
-            times.push(0.5 * (cpu_seconds(start) - before));
+            times.push(0.5 * (cpu_seconds() - before));
         }
         let best = times[1..].iter().copied().fold(f64::INFINITY, f64::min);
         let mean = times[1..].iter().sum::<f64>() / pairs as f64;

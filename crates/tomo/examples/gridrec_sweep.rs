@@ -8,17 +8,15 @@
 #![allow(clippy::print_stdout)]
 
 use std::f64::consts::PI;
-use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use tomo::fbp::fbp_points;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Tuning};
 
-/// Seconds this thread has run, or since the start where the system does not say.
-fn cpu_seconds(start: Instant) -> f64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+/// Seconds this thread has spent on a processor, so that a busy machine does not count.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn options(columns: usize, angles: usize, filter: Filter) -> GridrecOptions {
@@ -68,7 +66,6 @@ fn points(columns: usize) -> Vec<(usize, usize)> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let start = Instant::now();
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let argument = |i: usize, default: usize| arguments.get(i).copied().unwrap_or(default);
     let (columns, angles, pairs) = (argument(0, 2560), argument(1, 1313), argument(2, 2).max(1));
@@ -103,10 +100,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut workspace = gridrec.workspace();
             let mut best = f64::INFINITY;
             for _ in 0..=pairs {
-                let before = cpu_seconds(start);
+                let before = cpu_seconds();
                 let [a, b] = &mut images;
                 gridrec.reconstruct_pair(&mut workspace, [&data, &data], [a, b])?;
-                best = best.min(0.5 * (cpu_seconds(start) - before));
+                best = best.min(0.5 * (cpu_seconds() - before));
             }
             println!(
                 "{width}      {oversampling:<11}  {:.1e}         {:.1e}   {best:.4}           {:.0}",

@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
+
+use rustix::time::{ClockId, clock_gettime};
 use tomo::Aligned;
 use tomo::normalize::{FlatGroup, FlatMethod, NormalizeOptions, Normalizer};
 use tomo::stripes::{
@@ -64,9 +66,8 @@ fn time(name: &str, rows: usize, mut work: impl FnMut() -> tomo::Result<()>) -> 
     Ok(())
 }
 
-/// Time this thread has spent on a processor (Linux), so that a busy machine does not count.
+/// Seconds this thread has spent on a processor, so that a busy machine does not count.
 fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds: f64 = text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(f64::NAN);
-    nanoseconds * 1e-9
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

@@ -3,26 +3,21 @@
 //! `cargo run --release -p beamrail-tomo --example stripes_bench -- [columns] [angles] [calls]`
 //! (default 2560 1313 5). A call removes the stripes of two sinograms in place, as TomoPy's `remove_stripe_fw` on two
 //! slices does; plan and buffers are made before, as a job makes them once. After one call to warm up, the best and the
-//! mean of so many are printed. The thread's CPU time is read from /proc/thread-self/schedstat where there is one,
-//! else the wall clock is used.
+//! mean of so many are printed.
 
 #![allow(clippy::print_stdout)]
 
-use std::time::Instant;
-
+use rustix::time::{ClockId, clock_gettime};
 use tomo::Aligned;
 use tomo::stripes::{FourierWavelet, FourierWaveletOptions};
 
-/// Seconds this thread has run, or since the start where the system does not say.
-fn cpu_seconds(start: Instant) -> f64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+/// Seconds this thread has spent on a processor, so that a busy machine does not count.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let start = Instant::now();
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let argument = |i: usize, default: usize| arguments.get(i).copied().unwrap_or(default);
     let (columns, angles, calls) = (argument(0, 2560), argument(1, 1313), argument(2, 5).max(1));
@@ -34,17 +29,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sinogram
     };
     let mut sinograms = [sinogram(0.11), sinogram(0.23)];
-    let before = cpu_seconds(start);
+    let before = cpu_seconds();
     let plan = FourierWavelet::new(FourierWaveletOptions::default(), angles, columns)?;
     let mut workspace = plan.workspace();
-    let planned = cpu_seconds(start) - before;
+    let planned = cpu_seconds() - before;
     let mut times = Vec::with_capacity(calls);
     for _ in 0..=calls {
-        let before = cpu_seconds(start);
+        let before = cpu_seconds();
         for sinogram in &mut sinograms {
             plan.remove(&mut workspace, sinogram)?;
         }
-        times.push(0.5 * (cpu_seconds(start) - before));
+        times.push(0.5 * (cpu_seconds() - before));
     }
     let best = times[1..].iter().copied().fold(f64::INFINITY, f64::min);
     let mean = times[1..].iter().sum::<f64>() / calls as f64;

@@ -12,14 +12,13 @@
 //! so G is a small real Fourier transform, done as matrix products over the pairs (i, N − i).
 
 use super::fw_transform::{Fill, Remove};
-use super::kernels::{BLOCK, STRIP, round_up};
+use super::kernels::{BLOCK, STRIP, TILE, round_up};
 use super::wavelet::{Wavelet, reflect};
 use crate::aligned::Aligned;
 use crate::error::{Error, Result, check_len};
 use pulp::Arch;
+use std::ops::Range;
 
-/// Columns that are synthesised together, so that their intermediate lines stay in the cache.
-pub(super) const WIDE: usize = 4 * STRIP;
 /// Frequencies with a smaller weight are left out; single precision does not see them.
 const SMALLEST_WEIGHT: f64 = 1e-8;
 /// Spare columns of every line: vectors may run over its end.
@@ -58,6 +57,8 @@ pub(super) struct Level {
     /// Terms of the low-pass along angles of each output row, and where each row's terms end.
     pub(super) terms: Vec<(u32, f32)>,
     pub(super) term_ends: Vec<usize>,
+    /// Pairs of lines of the level above (2p and 2p + 1) whose correction is needed.
+    pub(super) pairs: Range<usize>,
     /// Frequencies 0..frequencies and the weight of each.
     pub(super) frequencies: usize,
     pub(super) weights: Vec<f32>,
@@ -89,7 +90,7 @@ pub struct FourierWaveletWorkspace {
     pub(super) detail: Aligned,
     pub(super) folded: [Aligned; 2],
     pub(super) wide: Aligned,
-    pub(super) strip: Aligned,
+    pub(super) ring: Aligned,
     pub(super) line: Aligned,
     pub(super) even: Aligned,
     pub(super) odd: Aligned,
@@ -118,10 +119,14 @@ impl FourierWavelet {
         let first_row = (padded - angles) / 2;
         let mut levels: Vec<Level> = Vec::with_capacity(level);
         let (mut rows, mut width) = (padded, columns);
+        // Lines of the correction that are needed: not those of the padding.
+        let mut needed = first_row..first_row + angles;
         for n in 0..level {
-            let source = if n == 0 { first_row..first_row + angles } else { 0..rows };
-            let made = Level::new(&wavelet, sigma, rows, width, source);
+            let source = if n == 0 { needed.clone() } else { 0..rows };
+            let made =
+                Level::new(&wavelet, sigma, (rows, width), source, needed.start / 2..needed.end.div_ceil(2));
             (rows, width) = (made.rows, made.columns);
+            needed = made.pairs.start..made.pairs.end + wavelet.taps() / 2 - 1;
             levels.push(made);
         }
         let pairs = |low: &[f64]| low.chunks_exact(2).map(|f| [f[0] as f32, f[1] as f32]).collect::<Vec<_>>();
@@ -155,8 +160,8 @@ impl FourierWavelet {
             detail: most(&|l| round_up(l.columns, STRIP) * l.rows),
             folded: [most(&half), most(&half)],
             wide: most(&|l| 2 * l.frequencies * l.wide_stride),
-            strip: most(&|l| l.rows * WIDE),
-            line: most(&|l| round_up(l.columns_in, SPARE) + 2 * WIDE),
+            ring: most(&|l| 2 * (margin - 1 + BLOCK) * l.wide_stride),
+            line: most(&|l| 2 * l.wide_stride),
             even: most(&split),
             odd: most(&split),
         }
@@ -170,7 +175,8 @@ impl FourierWavelet {
             .map(|l| l.rows * l.stride + 2 * round_up(l.frequencies, BLOCK) * l.coefficient_stride)
             .sum();
         let first = self.levels.first().map_or(0, |l| {
-            (round_up(l.columns, STRIP) + WIDE + 2 * STRIP) * l.rows + 2 * l.frequencies * l.wide_stride
+            let ring = 2 * (self.analysis.len() - 1 + BLOCK) * l.wide_stride;
+            (round_up(l.columns, STRIP) + 2 * STRIP) * l.rows + 2 * l.frequencies * l.wide_stride + ring
         });
         4 * (floats + first)
     }
@@ -219,13 +225,13 @@ impl Level {
         [self.rows, self.columns_in, self.columns, self.frequencies]
     }
 
-    /// `source`: which rows of the padded input exist (the others are zero).
+    /// `source`: which rows of the padded input exist (the others are zero); `pairs`: which are needed.
     fn new(
         wavelet: &Wavelet,
         sigma: f64,
-        rows_in: usize,
-        columns_in: usize,
-        source: std::ops::Range<usize>,
+        (rows_in, columns_in): (usize, usize),
+        source: Range<usize>,
+        pairs: Range<usize>,
     ) -> Self {
         let (rows, columns) = (wavelet.half_len(rows_in), wavelet.half_len(columns_in));
         let taps = wavelet.taps();
@@ -266,7 +272,7 @@ impl Level {
             });
             index.map(|(i, k)| wave(sine, i, k)).collect()
         });
-        let wide_stride = round_up(columns_in, WIDE);
+        let wide_stride = round_up(columns_in, TILE);
         Self {
             rows_in,
             columns_in,
@@ -280,6 +286,7 @@ impl Level {
             wide_stride,
             terms,
             term_ends,
+            pairs,
             frequencies,
             weights,
             project,

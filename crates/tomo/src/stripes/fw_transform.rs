@@ -1,10 +1,10 @@
 //! The transform of [`super::fourier_wavelet`]: down the levels collecting damped frequencies, up again to the
 //! correction.
 
-use super::fourier_wavelet::{FourierWavelet, FourierWaveletWorkspace, Level, SPARE, WIDE};
+use super::fourier_wavelet::{FourierWavelet, FourierWaveletWorkspace, Level, SPARE};
 use super::kernels::{
-    BLOCK, STRIP, add, analyse_line, combine_rows, load, project_strip, round_up, split_even_odd, store,
-    subtract, synthesis_sums, synthesise_line, synthesise_rows,
+    BLOCK, MAX_TAPS, STRIP, TILE, add, analyse_line, combine_rows, load, project_strip, round_up,
+    split_even_odd, store, synthesis_sums, synthesise_line, synthesise_rows,
 };
 use crate::error::{Error, Result};
 use pulp::{Simd, WithSimd};
@@ -72,15 +72,16 @@ fn analyse<S: Simd>(
         let (source, source_stride) = match before.last() {
             Some(image) => (&image[..], plan.levels[n - 1].stride),
             None => {
-                if let Some(fill) = &mut fill {
-                    let last = row + 1 == level.rows;
-                    let needed = terms.iter().map(|(line, _)| *line as usize + 1).max().unwrap_or(0);
-                    let needed = if last { plan.angles } else { needed };
-                    while filled < needed {
-                        let lines = filled..(filled + FILLED).min(plan.angles);
-                        filled = lines.end;
-                        let range = lines.start * plan.columns..lines.end * plan.columns;
-                        fill(lines, &mut sinogram[range])?;
+                let last = row + 1 == level.rows;
+                let needed = terms.iter().map(|(line, _)| *line as usize + 1).max().unwrap_or(0);
+                let needed = if last { plan.angles } else { needed };
+                while filled < needed {
+                    let lines = filled..(filled + FILLED).min(plan.angles);
+                    filled = lines.end;
+                    let lines_here = &mut sinogram[lines.start * plan.columns..lines.end * plan.columns];
+                    match &mut fill {
+                        Some(fill) => fill(lines, lines_here)?,
+                        None => touch(simd, lines_here),
                     }
                 }
                 (&*sinogram, plan.columns)
@@ -89,8 +90,8 @@ fn analyse<S: Simd>(
         combine_rows(simd, source, source_stride, level.columns_in, terms, &mut workspace.line);
         let (even, odd) = (&mut workspace.even[..], &mut workspace.odd[..]);
         split_even_odd(&workspace.line, level.columns_in, margin, even, odd);
-        let place = (row, level.rows);
-        analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, image, detail, place);
+        let high = (&mut *detail, row, level.rows);
+        analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, image, high);
     }
     let half = level.rows / 2 + 1;
     let lines = round_up(level.frequencies, BLOCK);
@@ -124,6 +125,22 @@ fn analyse<S: Simd>(
     Ok(())
 }
 
+/// Brings lines into the cache: read for themselves, they come at the speed of memory, which a sum over ten lines does
+/// not keep up with.
+#[inline(always)]
+fn touch<S: Simd>(simd: S, lines: &[f32]) {
+    let zero = simd.splat_f32s(0.0);
+    let mut sums = [zero; 4];
+    for four in S::as_simd_f32s(lines).0.chunks_exact(4) {
+        for (sum, x) in sums.iter_mut().zip(four) {
+            *sum = simd.add_f32s(*sum, *x);
+        }
+    }
+    for sum in sums {
+        std::hint::black_box(simd.reduce_sum_f32s(sum));
+    }
+}
+
 /// Sums and differences of the rows i and N − i of a strip, for i ≤ N/2.
 #[inline(always)]
 fn fold<S: Simd>(simd: S, rows: &[f32], n: usize, plus: &mut [f32], minus: &mut [f32]) {
@@ -148,6 +165,10 @@ fn fold<S: Simd>(simd: S, rows: &[f32], n: usize, plus: &mut [f32], minus: &mut 
 
 /// Level n: correction of the level above from that of this level (in `images[n]`) and `coefficients[n]`; at
 /// the top it is subtracted from the sinogram.
+///
+/// Lines i and N − i of this level come from the same products, so they are made from both ends towards the middle. Each
+/// pair of lines of the level above follows as soon as its last line is there, while all of them are in the cache, and
+/// whole: the sinogram is too large for it, and memory is fastest in order.
 #[inline(always)]
 fn synthesise<S: Simd>(
     simd: S,
@@ -157,119 +178,147 @@ fn synthesise<S: Simd>(
     sinogram: &mut [f32],
 ) {
     let level = &plan.levels[n];
-    let lines = round_up(level.frequencies, BLOCK);
-    let (cos, sin) = workspace.wide.split_at_mut(level.frequencies * level.wide_stride);
-    let sources = workspace.coefficients[n].split_at(lines * level.coefficient_stride);
-    for (source, wide) in [(sources.0, &mut *cos), (sources.1, &mut *sin)] {
-        let pairs =
-            source.chunks_exact(level.coefficient_stride).zip(wide.chunks_exact_mut(level.wide_stride));
-        for (line, wide) in pairs.take(level.frequencies) {
-            for (strip, wide) in wide.chunks_exact_mut(WIDE).enumerate() {
-                let q = strip * WIDE / 2;
-                synthesise_line(simd, line, &plan.synthesis_high, q, WIDE / 2, &mut workspace.line, wide);
+    let FourierWaveletWorkspace { images, coefficients, wide, ring, line: scratch, .. } = workspace;
+    let (cos, sin) = wide.split_at_mut(level.frequencies * level.wide_stride);
+    widen(simd, plan, level, &coefficients[n], [&mut *cos, &mut *sin], scratch);
+    let (before, after) = images.split_at_mut(n);
+    let coarser = after.get(1).filter(|_| n + 1 < plan.levels.len()).map(|_| &after[0][..]);
+    let taps = &plan.synthesis_low[..];
+    let place = Ring { depth: taps.len() - 1 + BLOCK, half: level.rows / 2 + 1, stride: level.wide_stride };
+    let lines = level.pairs.start..level.pairs.end + taps.len() - 1;
+    // The pairs that are still to be made.
+    let Range { start: mut head, end: mut tail } = level.pairs.clone();
+    for first in (0..place.half).step_by(BLOCK) {
+        let end = (first + BLOCK).min(place.half);
+        let mirrored = |i: usize| (i > 0 && 2 * i < level.rows).then_some(level.rows - i);
+        let both = (first..end).flat_map(|i| [Some(i), mirrored(i)].into_iter().flatten());
+        if both.clone().any(|line| lines.contains(&line)) {
+            for line in both {
+                let out = &mut ring[place.of(line)];
+                match coarser {
+                    Some(image) => {
+                        let from = &image[line * level.stride..(line + 1) * level.stride];
+                        synthesise_line(simd, from, taps, level.columns_in.div_ceil(2), scratch, out);
+                    }
+                    None => out.fill(0.0),
+                }
+            }
+            add_frequencies(simd, level, (cos, sin), first..end, place, ring);
+        }
+        let (made, from) = match end == place.half {
+            true => (tail, tail),
+            false => {
+                let made = end.saturating_sub(taps.len() - 1).clamp(head, tail);
+                (made, (level.rows + 1 - end).clamp(made, tail))
+            }
+        };
+        for p in (head..made).chain(from..tail) {
+            let mut lines: [&[f32]; MAX_TAPS / 2] = [&[]; MAX_TAPS / 2];
+            for (j, line) in lines.iter_mut().take(taps.len()).enumerate() {
+                *line = &ring[place.of(p + taps.len() - 1 - j)];
+            }
+            let lines = &lines[..taps.len()];
+            match before.last_mut() {
+                Some(finer) => {
+                    let stride = plan.levels[n - 1].stride;
+                    let (even, odd) = finer[2 * p * stride..].split_at_mut(stride);
+                    let width = round_up(level.columns_in, SPARE);
+                    let odd = if 2 * p + 1 < level.rows_in { &mut odd[..width] } else { &mut [] };
+                    synthesise_rows::<S, false>(simd, lines, taps, &mut even[..width], odd);
+                }
+                None => {
+                    let (even, odd) = line_pair(plan, sinogram, 2 * p);
+                    synthesise_rows::<S, true>(simd, lines, taps, even, odd);
+                }
             }
         }
+        (head, tail) = (made, from);
     }
-    let (before, after) = workspace.images.split_at_mut(n);
-    let coarser = (n + 1 < plan.levels.len()).then(|| &after[0][..]);
-    let strip = &mut workspace.strip[..level.rows * WIDE];
-    for column in (0..level.columns_in).step_by(WIDE) {
-        match coarser {
-            Some(image) => {
-                for (line, out) in image.chunks_exact(level.stride).zip(strip.chunks_exact_mut(WIDE)) {
-                    let q = column / 2;
-                    synthesise_line(simd, line, &plan.synthesis_low, q, WIDE / 2, &mut workspace.line, out);
-                }
-            }
-            None => strip.fill(0.0),
-        }
-        let width = round_up(WIDE.min(level.columns_in - column), 2 * SPARE);
-        add_frequencies(simd, level, (cos, sin), column, width, strip);
-        match before.last_mut() {
-            Some(finer) => {
-                let stride = plan.levels[n - 1].stride;
-                let width = round_up(WIDE.min(level.columns_in - column), SPARE);
-                for p in 0..level.rows_in.div_ceil(2) {
-                    let (first, second) = finer[2 * p * stride..].split_at_mut(stride);
-                    let last = 2 * p + 1 == level.rows_in;
-                    for at in (0..width).step_by(S::F32_LANES) {
-                        let (even, odd) = synthesise_rows(simd, strip, WIDE, &plan.synthesis_low, p, at);
-                        store::<S>(first, column + at, even);
-                        if !last {
-                            store::<S>(second, column + at, odd);
-                        }
-                    }
-                }
-            }
-            None => {
-                let last = plan.first_row + plan.angles;
-                let width = WIDE.min(level.columns_in - column);
-                for p in plan.first_row / 2..last.div_ceil(2) {
-                    let (even_line, odd_line) = line_pair(plan, sinogram, 2 * p, column, width);
-                    for at in (0..width).step_by(S::F32_LANES) {
-                        let (even, odd) = synthesise_rows(simd, strip, WIDE, &plan.synthesis_low, p, at);
-                        subtract(simd, even_line, at, even);
-                        subtract(simd, odd_line, at, odd);
-                    }
-                }
+}
+
+/// Where lines of a level stand while they are needed: those below the middle and those above it, so many of each.
+#[derive(Clone, Copy)]
+struct Ring {
+    depth: usize,
+    half: usize,
+    stride: usize,
+}
+
+impl Ring {
+    fn of(self, line: usize) -> Range<usize> {
+        let slot = line % self.depth + if line < self.half { 0 } else { self.depth };
+        slot * self.stride..(slot + 1) * self.stride
+    }
+}
+
+/// Up-samples the coefficients of a level along columns, cosines and sines, into tiles of all frequencies.
+#[inline(always)]
+fn widen<S: Simd>(
+    simd: S,
+    plan: &FourierWavelet,
+    level: &Level,
+    coefficients: &[f32],
+    wide: [&mut [f32]; 2],
+    scratch: &mut [f32],
+) {
+    let lines = round_up(level.frequencies, BLOCK);
+    let (cos, sin) = coefficients.split_at(lines * level.coefficient_stride);
+    let (scratch, line) = scratch.split_at_mut(level.wide_stride);
+    let line = &mut line[..level.wide_stride];
+    for (source, wide) in [cos, sin].into_iter().zip(wide) {
+        for (k, from) in source.chunks_exact(level.coefficient_stride).take(level.frequencies).enumerate() {
+            synthesise_line(simd, from, &plan.synthesis_high, level.columns_in.div_ceil(2), scratch, line);
+            let tiles = wide.chunks_exact_mut(level.frequencies * TILE);
+            for (tile, part) in tiles.zip(line.chunks_exact(TILE)) {
+                tile[k * TILE..(k + 1) * TILE].copy_from_slice(part);
             }
         }
     }
 }
 
-/// The parts `column..column + width` of the sinogram's lines at the padded rows `row` and `row + 1`; empty where
-/// the row is padding.
+/// The sinogram's lines at the padded rows `row` and `row + 1`; empty where the row is padding.
 #[inline(always)]
 fn line_pair<'a>(
     plan: &FourierWavelet,
     sinogram: &'a mut [f32],
     row: usize,
-    column: usize,
-    width: usize,
 ) -> (&'a mut [f32], &'a mut [f32]) {
-    let start = |row: usize| (row - plan.first_row) * plan.columns + column;
     if row < plan.first_row {
-        let start = start(row + 1);
-        return (&mut [], &mut sinogram[start..start + width]);
+        return (&mut [], &mut sinogram[..plan.columns]);
     }
-    let (line, rest) = sinogram[start(row)..].split_at_mut(width);
+    let (line, rest) = sinogram[(row - plan.first_row) * plan.columns..].split_at_mut(plan.columns);
     let next: &mut [f32] = match row + 1 < plan.first_row + plan.angles {
-        true => &mut rest[plan.columns - width..plan.columns],
+        true => &mut rest[..plan.columns],
         false => &mut [],
     };
     (line, next)
 }
 
-/// strip[i] += Σ_k cos(2πki/N) c[k] + sin(2πki/N) s[k] for the columns from `column`.
+/// line[i] += Σ_k cos(2πki/N) c[k] + sin(2πki/N) s[k] for the lines `block` (at most [`BLOCK`]) and N less those.
 #[inline(always)]
 fn add_frequencies<S: Simd>(
     simd: S,
     level: &Level,
     (cos, sin): (&[f32], &[f32]),
-    column: usize,
-    width: usize,
-    strip: &mut [f32],
+    block: Range<usize>,
+    place: Ring,
+    ring: &mut [f32],
 ) {
-    let half = level.rows / 2 + 1;
     let size = level.frequencies * BLOCK;
-    for block in 0..half.div_ceil(BLOCK) {
-        let matrix = block * size..(block + 1) * size;
-        let (even, odd) = (&level.synthesise[0][matrix.clone()], &level.synthesise[1][matrix]);
-        for at in (0..width).step_by(2 * S::F32_LANES) {
-            let (k, stride) = (level.frequencies, level.wide_stride);
-            let even = synthesis_sums(simd, even, k, cos, stride, column + at);
-            let odd = synthesis_sums(simd, odd, k, sin, stride, column + at);
-            for b in 0..BLOCK {
-                let i = block * BLOCK + b;
-                if i >= half {
-                    break;
-                }
+    let matrix = block.start * level.frequencies..block.start * level.frequencies + size;
+    let (even, odd) = (&level.synthesise[0][matrix.clone()], &level.synthesise[1][matrix]);
+    let tiles = cos.chunks_exact(level.frequencies * TILE).zip(sin.chunks_exact(level.frequencies * TILE));
+    for (tile, (cos, sin)) in tiles.enumerate() {
+        for at in (0..TILE).step_by(2 * S::F32_LANES) {
+            let even = synthesis_sums(simd, even, cos, at);
+            let odd = synthesis_sums(simd, odd, sin, at);
+            for (b, i) in block.clone().enumerate() {
                 let mirrored = (i > 0 && 2 * i < level.rows).then_some(level.rows - i);
                 for v in 0..2 {
-                    let (p, q, at) = (even[b][v], odd[b][v], at + v * S::F32_LANES);
-                    add(simd, strip, i * WIDE + at, simd.add_f32s(p, q));
+                    let (p, q, at) = (even[b][v], odd[b][v], tile * TILE + at + v * S::F32_LANES);
+                    add(simd, &mut ring[place.of(i)], at, simd.add_f32s(p, q));
                     if let Some(mirrored) = mirrored {
-                        add(simd, strip, mirrored * WIDE + at, simd.sub_f32s(p, q));
+                        add(simd, &mut ring[place.of(mirrored)], at, simd.sub_f32s(p, q));
                     }
                 }
             }

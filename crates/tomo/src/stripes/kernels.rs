@@ -5,10 +5,14 @@ use pulp::Simd;
 
 /// Columns of a strip: the unit in which detail coefficients are stored, [strip][row][column].
 pub(crate) const STRIP: usize = 32;
+/// Columns of a tile of up-sampled coefficients: (tile, frequency, TILE).
+pub(crate) const TILE: usize = 32;
+/// Pairs of taps of the wavelet that is used by default (db5): its loops are unrolled, its taps stay in registers.
+const USUAL: usize = 5;
 /// Frequencies that one pass over a strip accumulates (5 × 2 registers of 16).
 pub(crate) const BLOCK: usize = 5;
 /// Most taps of a filter (order 20).
-const MAX_TAPS: usize = 2 * super::wavelet::MAX_ORDER;
+pub(crate) const MAX_TAPS: usize = 2 * super::wavelet::MAX_ORDER;
 
 pub(crate) fn round_up(n: usize, unit: usize) -> usize {
     n.div_ceil(unit) * unit
@@ -44,22 +48,34 @@ pub(crate) fn combine_rows<S: Simd>(
         weights[t] = simd.splat_f32s(*weight);
     }
     let (lines, weights) = (&lines[..count], &weights[..count]);
-    let whole = width - width % S::F32_LANES;
-    let mut at = 0;
-    while at < whole {
-        let mut sum = simd.splat_f32s(0.0);
-        for (line, weight) in lines.iter().zip(weights) {
-            sum = simd.mul_add_e_f32s(*weight, load::<S>(line, at), sum);
-        }
-        store::<S>(out, at, sum);
-        at += S::F32_LANES;
+    match (<&[&[f32]; 2 * USUAL]>::try_from(lines), <&[S::f32s; 2 * USUAL]>::try_from(weights)) {
+        (Ok(lines), Ok(weights)) => weighted_sum(simd, lines, weights, &mut out[..width]),
+        _ => weighted_sum(simd, lines, weights, &mut out[..width]),
     }
-    if whole < width {
+}
+
+#[inline(always)]
+fn weighted_sum<S: Simd>(simd: S, lines: &[&[f32]], weights: &[S::f32s], out: &mut [f32]) {
+    let whole = out.len() / S::F32_LANES;
+    let mut vectors: [&[S::f32s]; MAX_TAPS] = [&[]; MAX_TAPS];
+    for (vectors, line) in vectors.iter_mut().zip(lines) {
+        *vectors = &S::as_simd_f32s(line).0[..whole];
+    }
+    let (body, rest) = S::as_mut_simd_f32s(out);
+    for (v, out) in body[..whole].iter_mut().enumerate() {
+        let mut sum = simd.splat_f32s(0.0);
+        for (line, weight) in vectors[..lines.len()].iter().zip(weights) {
+            sum = simd.mul_add_e_f32s(*weight, line[v], sum);
+        }
+        *out = sum;
+    }
+    if !rest.is_empty() {
         let mut sum = simd.splat_f32s(0.0);
         for (line, weight) in lines.iter().zip(weights) {
-            sum = simd.mul_add_e_f32s(*weight, simd.partial_load_f32s(&line[whole..]), sum);
+            let from = simd.partial_load_f32s(&line[whole * S::F32_LANES..]);
+            sum = simd.mul_add_e_f32s(*weight, from, sum);
         }
-        store::<S>(out, whole, sum);
+        simd.partial_store_f32s(rest, sum);
     }
 }
 
@@ -91,23 +107,39 @@ pub(crate) fn split_even_odd(line: &[f32], n: usize, margin: usize, even: &mut [
 #[inline(always)]
 pub(crate) fn analyse_line<S: Simd>(
     simd: S,
+    split: (&[f32], &[f32]),
+    margin: usize,
+    n: usize,
+    filters: &[[f32; 4]],
+    low: &mut [f32],
+    high: (&mut [f32], usize, usize),
+) {
+    match <&[[f32; 4]; USUAL]>::try_from(filters) {
+        Ok(filters) => down_sample(simd, split, margin, n, filters, low, high),
+        Err(_) => down_sample(simd, split, margin, n, filters, low, high),
+    }
+}
+
+#[inline(always)]
+fn down_sample<S: Simd>(
+    simd: S,
     (even, odd): (&[f32], &[f32]),
     margin: usize,
     n: usize,
     filters: &[[f32; 4]],
     low: &mut [f32],
-    detail: &mut [f32],
-    (row, rows): (usize, usize),
+    (detail, row, rows): (&mut [f32], usize, usize),
 ) {
+    let weights = splats(simd, filters);
     let mut c = 0;
     while c < n {
         let (mut a, mut d) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (m, f) in filters.iter().enumerate() {
+        for (m, f) in weights[..filters.len()].iter().enumerate() {
             let (o, e) = (load::<S>(odd, c + margin - m), load::<S>(even, c + margin - m));
-            a = simd.mul_add_e_f32s(simd.splat_f32s(f[0]), o, a);
-            d = simd.mul_add_e_f32s(simd.splat_f32s(f[2]), o, d);
-            a = simd.mul_add_e_f32s(simd.splat_f32s(f[1]), e, a);
-            d = simd.mul_add_e_f32s(simd.splat_f32s(f[3]), e, d);
+            a = simd.mul_add_e_f32s(f[0], o, a);
+            d = simd.mul_add_e_f32s(f[2], o, d);
+            a = simd.mul_add_e_f32s(f[1], e, a);
+            d = simd.mul_add_e_f32s(f[3], e, d);
         }
         store::<S>(low, c, a);
         store::<S>(detail, (c / STRIP * rows + row) * STRIP + c % STRIP, d);
@@ -148,22 +180,19 @@ pub(crate) fn project_strip<S: Simd>(
     }
 }
 
-/// sums[b] = Σ_k matrix[k][b] · lines[k], two vectors at `column`.
+/// sums[b] = Σ_k matrix[k][b] · tile[k], two vectors at `at`; `tile` is (frequencies, TILE).
 #[inline(always)]
 pub(crate) fn synthesis_sums<S: Simd>(
     simd: S,
     matrix: &[f32],
-    frequencies: usize,
-    lines: &[f32],
-    stride: usize,
-    column: usize,
+    tile: &[f32],
+    at: usize,
 ) -> [[S::f32s; 2]; BLOCK] {
     let lanes = S::F32_LANES;
     let zero = simd.splat_f32s(0.0);
     let mut sums = [[zero; 2]; BLOCK];
-    for (weights, line) in matrix.chunks_exact(BLOCK).take(frequencies).zip(lines.chunks_exact(stride)) {
-        let line = &line[column..column + 2 * lanes];
-        let (x, y) = (load::<S>(line, 0), load::<S>(line, lanes));
+    for (weights, line) in matrix.chunks_exact(BLOCK).zip(tile.chunks_exact(TILE)) {
+        let (x, y) = (load::<S>(line, at), load::<S>(line, at + lanes));
         for b in 0..BLOCK {
             let w = simd.splat_f32s(weights[b]);
             sums[b][0] = simd.mul_add_e_f32s(w, x, sums[b][0]);
@@ -173,33 +202,23 @@ pub(crate) fn synthesis_sums<S: Simd>(
     sums
 }
 
-/// Up-sampling low- or high-pass of a line: for q in q0..q0+count, out[2(q−q0)] += Σ_j f[2j] x[q+reach−j] and
-/// out[2(q−q0)+1] += Σ_j f[2j+1] x[q+reach−j] where reach = taps/2 − 1; `scratch` holds 2 · count values.
+/// Up-sampling low- or high-pass of a line: for q in 0..count, out[2q] = Σ_j f[2j] x[q+reach−j] and
+/// out[2q+1] = Σ_j f[2j+1] x[q+reach−j] where reach = taps/2 − 1; `scratch` holds 2 · count values in whole vectors.
 /// `taps` are pairs (f[2j], f[2j+1]).
 #[inline(always)]
 pub(crate) fn synthesise_line<S: Simd>(
     simd: S,
     line: &[f32],
     taps: &[[f32; 2]],
-    q0: usize,
     count: usize,
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
-    let reach = taps.len() - 1;
     let count = round_up(count, S::F32_LANES);
     let (even, odd) = scratch[..2 * count].split_at_mut(count);
-    let mut q = 0;
-    while q < count {
-        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (j, f) in taps.iter().enumerate() {
-            let x = load::<S>(line, q0 + q + reach - j);
-            e = simd.mul_add_e_f32s(simd.splat_f32s(f[0]), x, e);
-            o = simd.mul_add_e_f32s(simd.splat_f32s(f[1]), x, o);
-        }
-        store::<S>(even, q, e);
-        store::<S>(odd, q, o);
-        q += S::F32_LANES;
+    match <&[[f32; 2]; USUAL]>::try_from(taps) {
+        Ok(taps) => up_sample(simd, line, taps, even, odd),
+        Err(_) => up_sample(simd, line, taps, even, odd),
     }
     for ((pair, e), o) in out.chunks_exact_mut(2).zip(even.iter()).zip(odd.iter()) {
         pair[0] = *e;
@@ -207,25 +226,71 @@ pub(crate) fn synthesise_line<S: Simd>(
     }
 }
 
-/// Up-sampling low-pass along angles, one vector of a pair of output lines of a strip:
-/// even = Σ_j f[2j] rows[p+reach−j], odd likewise with f[2j+1]. `rows` are `stride` apart.
 #[inline(always)]
-pub(crate) fn synthesise_rows<S: Simd>(
-    simd: S,
-    rows: &[f32],
-    stride: usize,
-    taps: &[[f32; 2]],
-    p: usize,
-    at: usize,
-) -> (S::f32s, S::f32s) {
-    let reach = taps.len() - 1;
-    let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-    for (j, f) in taps.iter().enumerate() {
-        let x = load::<S>(rows, (p + reach - j) * stride + at);
-        e = simd.mul_add_e_f32s(simd.splat_f32s(f[0]), x, e);
-        o = simd.mul_add_e_f32s(simd.splat_f32s(f[1]), x, o);
+fn up_sample<S: Simd>(simd: S, line: &[f32], taps: &[[f32; 2]], even: &mut [f32], odd: &mut [f32]) {
+    let (reach, weights) = (taps.len() - 1, splats(simd, taps));
+    let (even, odd) = (S::as_mut_simd_f32s(even).0, S::as_mut_simd_f32s(odd).0);
+    for (v, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+        for (j, f) in weights[..taps.len()].iter().enumerate() {
+            let x = load::<S>(line, v * S::F32_LANES + reach - j);
+            e = simd.mul_add_e_f32s(f[0], x, e);
+            o = simd.mul_add_e_f32s(f[1], x, o);
+        }
+        (*even, *odd) = (e, o);
     }
-    (e, o)
+}
+
+/// Taps as vectors, which stay in registers where their number is known.
+#[inline(always)]
+fn splats<S: Simd, const N: usize>(simd: S, taps: &[[f32; N]]) -> [[S::f32s; N]; MAX_TAPS / 2] {
+    let mut weights = [[simd.splat_f32s(0.0); N]; MAX_TAPS / 2];
+    for (weights, taps) in weights.iter_mut().zip(taps) {
+        *weights = taps.map(|tap| simd.splat_f32s(tap));
+    }
+    weights
+}
+
+/// Up-sampling low-pass along angles, a pair of output lines: even = Σ_j f[2j] lines[j], odd likewise with f[2j+1].
+/// They are stored in `even` and `odd`, or subtracted from them; either of these may be empty.
+#[inline(always)]
+pub(crate) fn synthesise_rows<S: Simd, const SUBTRACT: bool>(
+    simd: S,
+    lines: &[&[f32]],
+    taps: &[[f32; 2]],
+    even: &mut [f32],
+    odd: &mut [f32],
+) {
+    match (<&[&[f32]; USUAL]>::try_from(lines), <&[[f32; 2]; USUAL]>::try_from(taps)) {
+        (Ok(lines), Ok(taps)) => combine_pair::<S, SUBTRACT>(simd, lines, taps, even, odd),
+        _ => combine_pair::<S, SUBTRACT>(simd, lines, taps, even, odd),
+    }
+}
+
+#[inline(always)]
+fn combine_pair<S: Simd, const SUBTRACT: bool>(
+    simd: S,
+    lines: &[&[f32]],
+    taps: &[[f32; 2]],
+    even: &mut [f32],
+    odd: &mut [f32],
+) {
+    let weights = splats(simd, taps);
+    let width = even.len().max(odd.len());
+    let mut vectors: [&[S::f32s]; MAX_TAPS / 2] = [&[]; MAX_TAPS / 2];
+    let count = width.div_ceil(S::F32_LANES);
+    for (vectors, line) in vectors.iter_mut().zip(lines) {
+        *vectors = &S::as_simd_f32s(line).0[..count];
+    }
+    for v in 0..count {
+        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+        for (line, f) in vectors[..lines.len()].iter().zip(&weights) {
+            e = simd.mul_add_e_f32s(f[0], line[v], e);
+            o = simd.mul_add_e_f32s(f[1], line[v], o);
+        }
+        put::<S, SUBTRACT>(simd, even, v * S::F32_LANES, e);
+        put::<S, SUBTRACT>(simd, odd, v * S::F32_LANES, o);
+    }
 }
 
 /// line[at..] += value
@@ -235,14 +300,15 @@ pub(crate) fn add<S: Simd>(simd: S, line: &mut [f32], at: usize, value: S::f32s)
     store::<S>(line, at, sum);
 }
 
-/// line[at..] −= value, up to the line's end.
+/// line[at..] = value, or line[at..] −= value, up to the line's end.
 #[inline(always)]
-pub(crate) fn subtract<S: Simd>(simd: S, line: &mut [f32], at: usize, value: S::f32s) {
+fn put<S: Simd, const SUBTRACT: bool>(simd: S, line: &mut [f32], at: usize, value: S::f32s) {
     if at + S::F32_LANES <= line.len() {
-        let x = load::<S>(line, at);
-        store::<S>(line, at, simd.sub_f32s(x, value));
+        let value = if SUBTRACT { simd.sub_f32s(load::<S>(line, at), value) } else { value };
+        store::<S>(line, at, value);
     } else if at < line.len() {
         let x = simd.partial_load_f32s(&line[at..]);
-        simd.partial_store_f32s(&mut line[at..], simd.sub_f32s(x, value));
+        let value = if SUBTRACT { simd.sub_f32s(x, value) } else { value };
+        simd.partial_store_f32s(&mut line[at..], value);
     }
 }
