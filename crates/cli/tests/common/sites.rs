@@ -82,8 +82,8 @@ pub fn held_jobs(dir: &Dir, seconds: u32) {
     std::fs::write(&job, script).unwrap();
     std::fs::set_permissions(&job, std::fs::Permissions::from_mode(0o755)).unwrap();
     let config = std::fs::read_to_string(dir.file("beamrail.toml")).unwrap();
-    let command = format!("site = \"alcf\"\ncommand = \"{}\"\n", job.display());
-    std::fs::write(dir.file("beamrail.toml"), config.replacen("site = \"alcf\"\n", &command, 1)).unwrap();
+    let command = format!("kind = \"local\"\ncommand = \"{}\"\nsite = ", job.display());
+    std::fs::write(dir.file("beamrail.toml"), config.replace("kind = \"local\"\nsite = ", &command)).unwrap();
 }
 
 /// Puts a small scan at als.
