@@ -3,8 +3,8 @@
 
 use super::fourier_wavelet::{FourierWavelet, FourierWaveletWorkspace, Level, SPARE};
 use super::kernels::{
-    BLOCK, MAX_TAPS, STRIP, TILE, add, analyse_line, combine_rows, load, project_strip, round_up,
-    split_even_odd, store, synthesis_sums, synthesise_line, synthesise_rows,
+    BLOCK, MAX_TAPS, STRIP, TILE, add, analyse_line, combine_rows, combine_two_rows, load, project_strip,
+    round_up, split_even_odd, store, synthesis_sums, synthesise_line, synthesise_rows,
 };
 use crate::error::{Error, Result};
 use pulp::{Simd, WithSimd};
@@ -65,16 +65,20 @@ fn analyse<S: Simd>(
     let mut filled = 0;
     let margin = plan.analysis.len();
     let detail = &mut workspace.detail[..];
-    let mut first = 0;
+    let terms = |row: usize| match row < level.rows {
+        true => &level.terms[row.checked_sub(1).map_or(0, |row| level.term_ends[row])..level.term_ends[row]],
+        false => &[],
+    };
+    let (mut line, mut next) = workspace.line.split_at_mut(level.wide_stride);
+    // Whether the next row has been combined already, together with the one before.
+    let mut ahead = false;
     for (row, image) in after[0].chunks_exact_mut(level.stride).enumerate() {
-        let terms = &level.terms[first..level.term_ends[row]];
-        first = level.term_ends[row];
         let (source, source_stride) = match before.last() {
             Some(image) => (&image[..], plan.levels[n - 1].stride),
             None => {
-                let last = row + 1 == level.rows;
-                let needed = terms.iter().map(|(line, _)| *line as usize + 1).max().unwrap_or(0);
-                let needed = if last { plan.angles } else { needed };
+                let both = terms(row).iter().chain(terms(row + 1));
+                let needed = both.map(|(line, _)| *line as usize + 1).max().unwrap_or(0);
+                let needed = if row + 1 >= level.rows { plan.angles } else { needed };
                 while filled < needed {
                     let lines = filled..(filled + FILLED).min(plan.angles);
                     filled = lines.end;
@@ -87,9 +91,20 @@ fn analyse<S: Simd>(
                 (&*sinogram, plan.columns)
             }
         };
-        combine_rows(simd, source, source_stride, level.columns_in, terms, &mut workspace.line);
+        let width = level.columns_in;
+        if ahead {
+            std::mem::swap(&mut line, &mut next);
+            ahead = false;
+        } else {
+            let both = [terms(row), terms(row + 1)];
+            ahead =
+                combine_two_rows(simd, source, source_stride, both, &mut line[..width], &mut next[..width]);
+            if !ahead {
+                combine_rows(simd, source, source_stride, width, both[0], line);
+            }
+        }
         let (even, odd) = (&mut workspace.even[..], &mut workspace.odd[..]);
-        split_even_odd(&workspace.line, level.columns_in, margin, even, odd);
+        split_even_odd(line, level.columns_in, margin, even, odd);
         let high = (&mut *detail, row, level.rows);
         analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, image, high);
     }
@@ -308,17 +323,21 @@ fn add_frequencies<S: Simd>(
     let matrix = block.start * level.frequencies..block.start * level.frequencies + size;
     let (even, odd) = (&level.synthesise[0][matrix.clone()], &level.synthesise[1][matrix]);
     let tiles = cos.chunks_exact(level.frequencies * TILE).zip(sin.chunks_exact(level.frequencies * TILE));
+    let mut slots = [(0, None); BLOCK];
+    for (slot, i) in slots.iter_mut().zip(block.clone()) {
+        let mirrored = (i > 0 && 2 * i < level.rows).then(|| place.of(level.rows - i).start);
+        *slot = (place.of(i).start, mirrored);
+    }
     for (tile, (cos, sin)) in tiles.enumerate() {
         for at in (0..TILE).step_by(2 * S::F32_LANES) {
             let even = synthesis_sums(simd, even, cos, at);
             let odd = synthesis_sums(simd, odd, sin, at);
-            for (b, i) in block.clone().enumerate() {
-                let mirrored = (i > 0 && 2 * i < level.rows).then_some(level.rows - i);
+            for (b, (slot, mirrored)) in slots.iter().take(block.len()).enumerate() {
                 for v in 0..2 {
                     let (p, q, at) = (even[b][v], odd[b][v], tile * TILE + at + v * S::F32_LANES);
-                    add(simd, &mut ring[place.of(i)], at, simd.add_f32s(p, q));
+                    add(simd, ring, slot + at, simd.add_f32s(p, q));
                     if let Some(mirrored) = mirrored {
-                        add(simd, &mut ring[place.of(mirrored)], at, simd.sub_f32s(p, q));
+                        add(simd, ring, mirrored + at, simd.sub_f32s(p, q));
                     }
                 }
             }

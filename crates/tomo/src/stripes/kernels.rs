@@ -79,6 +79,71 @@ fn weighted_sum<S: Simd>(simd: S, lines: &[&[f32]], weights: &[S::f32s], out: &m
     }
 }
 
+/// Two neighbouring output lines of [`combine_rows`] at once, which have all but two of their rows in common. It does
+/// so, and says so, where the filter is the usual one and neither line reaches beyond the border.
+#[inline(always)]
+pub(crate) fn combine_two_rows<S: Simd>(
+    simd: S,
+    source: &[f32],
+    stride: usize,
+    [terms, next_terms]: [&[(u32, f32)]; 2],
+    out: &mut [f32],
+    next: &mut [f32],
+) -> bool {
+    const TAPS: usize = 2 * USUAL;
+    let Some(&(last, _)) = next_terms.first() else { return false };
+    let falls = |terms: &[(u32, f32)], from: u32| {
+        terms.len() == TAPS && terms.iter().zip((0..=from).rev()).all(|((row, _), wanted)| *row == wanted)
+    };
+    if last < TAPS as u32 + 1 || !falls(next_terms, last) || !falls(terms, last - 2) {
+        return false;
+    }
+    let width = out.len();
+    let (whole, lanes) = (width / S::F32_LANES, S::F32_LANES);
+    let mut lines: [&[f32]; TAPS + 2] = [&[]; TAPS + 2];
+    for (t, line) in lines.iter_mut().enumerate() {
+        let start = (last as usize - t) * stride;
+        *line = &source[start..start + width];
+    }
+    let mut weights = [simd.splat_f32s(0.0); TAPS];
+    for (weight, (_, tap)) in weights.iter_mut().zip(terms) {
+        *weight = simd.splat_f32s(*tap);
+    }
+    let mut vectors: [&[S::f32s]; TAPS + 2] = [&[]; TAPS + 2];
+    for (vectors, line) in vectors.iter_mut().zip(&lines) {
+        *vectors = &S::as_simd_f32s(line).0[..whole];
+    }
+    let ((body, rest), (next_body, next_rest)) = (S::as_mut_simd_f32s(out), S::as_mut_simd_f32s(next));
+    let (body, next_body) = (&mut body[..whole], &mut next_body[..whole]);
+    let mut x = [simd.splat_f32s(0.0); TAPS + 2];
+    for v in 0..whole {
+        for (x, line) in x.iter_mut().zip(&vectors) {
+            *x = line[v];
+        }
+        (body[v], next_body[v]) = two_sums(simd, &weights, &x);
+    }
+    if !rest.is_empty() {
+        for (x, line) in x.iter_mut().zip(&lines) {
+            *x = simd.partial_load_f32s(&line[whole * lanes..]);
+        }
+        let (sum, next_sum) = two_sums(simd, &weights, &x);
+        simd.partial_store_f32s(rest, sum);
+        simd.partial_store_f32s(next_rest, next_sum);
+    }
+    true
+}
+
+/// Σ_j weights[j] · x[j + 2], and Σ_j weights[j] · x[j].
+#[inline(always)]
+fn two_sums<S: Simd>(simd: S, weights: &[S::f32s], x: &[S::f32s]) -> (S::f32s, S::f32s) {
+    let (mut a, mut b) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for (weight, pair) in weights.iter().zip(x.windows(3)) {
+        a = simd.mul_add_e_f32s(*weight, pair[2], a);
+        b = simd.mul_add_e_f32s(*weight, pair[0], b);
+    }
+    (a, b)
+}
+
 /// Splits the symmetric extension of `line[..n]` into even and odd samples, `margin` before the first.
 #[inline(always)]
 pub(crate) fn split_even_odd(line: &[f32], n: usize, margin: usize, even: &mut [f32], odd: &mut [f32]) {
