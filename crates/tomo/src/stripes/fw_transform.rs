@@ -140,8 +140,8 @@ fn analyse<S: Simd>(
     Ok(())
 }
 
-/// Brings lines into the cache: read for themselves, they come at the speed of memory, which a sum over ten lines does
-/// not keep up with.
+/// Brings lines into the cache: read for themselves they come at the speed of memory, which work on them does not keep
+/// up with.
 #[inline(always)]
 fn touch<S: Simd>(simd: S, lines: &[f32]) {
     let zero = simd.splat_f32s(0.0);
@@ -227,6 +227,11 @@ fn synthesise<S: Simd>(
                 (made, (level.rows + 1 - end).clamp(made, tail))
             }
         };
+        if n == 0 {
+            for pairs in [head..made, from..tail] {
+                touch(simd, lines_of(plan, sinogram, 2 * pairs.start..2 * pairs.end));
+            }
+        }
         for p in (head..made).chain(from..tail) {
             let mut lines: [&[f32]; MAX_TAPS / 2] = [&[]; MAX_TAPS / 2];
             for (j, line) in lines.iter_mut().take(taps.len()).enumerate() {
@@ -289,6 +294,12 @@ fn widen<S: Simd>(
             }
         }
     }
+}
+
+/// The sinogram's lines at a range of padded rows, as far as it has them.
+fn lines_of<'a>(plan: &FourierWavelet, sinogram: &'a [f32], rows: Range<usize>) -> &'a [f32] {
+    let start = |row: usize| row.saturating_sub(plan.first_row).min(plan.angles) * plan.columns;
+    &sinogram[start(rows.start)..start(rows.end)]
 }
 
 /// The sinogram's lines at the padded rows `row` and `row + 1`; empty where the row is padding.
