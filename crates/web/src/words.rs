@@ -21,7 +21,7 @@ pub fn bytes(count: u64) -> String {
 /// A rate: GB/s with two decimals where it is that fast, else MB/s.
 pub fn rate(per_second: f64) -> String {
     match per_second {
-        r if r >= 1e8 => format!("{:.2} GB/s", r / 1e9),
+        r if r >= 1e9 => format!("{:.2} GB/s", r / 1e9),
         r if r >= 1e5 => format!("{:.1} MB/s", r / 1e6),
         r => format!("{:.1} kB/s", r / 1e3),
     }
@@ -196,7 +196,7 @@ mod tests {
     fn sizes_rates_and_spans() {
         let all = [bytes(0), bytes(999_960), bytes(8_510_000_000)];
         assert_eq!(all, ["0 B", "1.0 MB", "8.5 GB"]);
-        assert_eq!([rate(2.5e8), rate(3.2e6), rate(512.0)], ["0.25 GB/s", "3.2 MB/s", "0.5 kB/s"]);
+        assert_eq!([rate(2.5e9), rate(2.5e8), rate(512.0)], ["2.50 GB/s", "250.0 MB/s", "0.5 kB/s"]);
         let spans = [0.04, 12.3, 200.0, 3900.0, 360_000.0, f64::NAN].map(span);
         assert_eq!(spans, ["0.0 s", "12 s", "3 min 20 s", "1 h 05 min", "4 d 04 h", "unknown"]);
     }
