@@ -117,6 +117,12 @@ def calls(options):
     return {"stripes": best("stripes_bench", 3), "gridrec": best("gridrec_bench", edge, 3, 1)}
 
 
+def estimate(scan, options):
+    """What `inspect` says that the job will take, measured by itself on this scan just before."""
+    told = json.loads(run(TARGET / "beamrail", "inspect", scan, "--memory", options.memory, "--json", stderr=subprocess.DEVNULL))
+    return next(one for one in told["estimate"]["choices"] if one["options"] == "--write tiff,zarr --dtype float32")
+
+
 def reconstruct(folder, scan, options, *more):
     """One reconstruction: its answer, its report, wall seconds, seconds to the quick look."""
     began = time.time()
@@ -138,6 +144,7 @@ def measure(options, folder):
     run(TARGET / "beamrail", "simulate", scan, "--width", options.width, "--rows", rows, "--angles", options.angles,
         "--seed", 1, "--progress", "none")
     os.sync()
+    foretold = estimate(scan, options)
     made, report, wall, first = reconstruct(folder, scan, options)
     per_row = made["bytes"] // rows
     run(TARGET / "beamrail", "verify", folder / "out/recbench.manifest.json", "--progress", "none")
@@ -186,6 +193,13 @@ def measure(options, folder):
         lines.append(f"| the same, written past the page cache | {wall / rows / floors['disk_direct_s']:.2f} | |")
     if first is not None:
         lines.append(f"| first slice after | {first:.1f} s | ≤ 5 s |")
+    for what, told, came, unit in [
+        ("time", foretold["seconds"], wall, "s"),
+        ("memory", foretold["memory_bytes"] / 2**30, report["peak_memory"] / 2**30, "GiB"),
+        ("bytes", (foretold["tiff_bytes"] + foretold["zarr_bytes"]) / 1e9, made["bytes"] / 1e9, "GB"),
+    ]:
+        share = f"{told:.2f} {unit} ÷ {came:.2f} {unit}"
+        lines.append(f"| {what} foretold by `inspect` ÷ what it took ({share}) | {told / came:.2f} | 0.8 to 1.2 |")
     if discarded:
         lines.append(f"| 2 threads against 1, output discarded | {discarded:.2f} × | ≥ 1.9 × |")
         lines.append(f"| the same, transforms that stay in cache: what this machine gives | {floors['two_threads']:.2f} × | |")
