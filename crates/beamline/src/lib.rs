@@ -14,6 +14,7 @@ pub mod identity;
 pub mod init;
 mod runtime;
 pub mod settings;
+mod starts;
 pub mod watch;
 
 pub use error::{Error, Result};
@@ -21,3 +22,4 @@ pub use runtime::{
     Beamline, DispatcherSettings, Facility, FlowSettings, Home, Order, ReconSettings, area, prune_flow,
     prune_tag,
 };
+pub use starts::{NotStarted, Ordered, Starts};

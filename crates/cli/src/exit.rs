@@ -262,6 +262,7 @@ impl From<worker::Error> for Failure {
         match error {
             worker::Error::Prefect(error) => error.into(),
             worker::Error::Engine(error) => error.into(),
+            error @ worker::Error::NoDeployment { .. } => Self::from_error(Exit::Service, &error),
             error @ worker::Error::WrongPool { .. } => Self::from_error(Exit::BadInput, &error),
             error => Self::from_error(Exit::Failed, &error),
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod again;
 pub(crate) mod settings;
+pub(crate) mod start;
 pub(crate) mod storage;
 
 use std::collections::BTreeMap;

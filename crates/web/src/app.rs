@@ -1,14 +1,14 @@
 //! What all pages share: the beamline, its records, who may come in, and what is kept from request to request.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use beamline::Beamline;
 use beamline::config::Config;
 use beamline::settings::Source;
+use beamline::{Beamline, Starts};
 use engine::Engine;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -53,6 +53,7 @@ pub struct App {
     pub(crate) centers: Centers,
     pub(crate) files: Files,
     pub(crate) elsewhere: Elsewhere,
+    pub(crate) starts: OnceLock<Arc<dyn Starts>>,
     pub(crate) health: Health,
     /// The configuration's file as this process began with it.
     pub(crate) text: String,
@@ -98,6 +99,7 @@ impl App {
             centers: Centers::default(),
             files: Files::default(),
             elsewhere: Elsewhere::default(),
+            starts: OnceLock::new(),
             health: Health::default(),
             text: std::fs::read_to_string(&config.path).unwrap_or_default(),
             rates: Rates::new(RATE.0, RATE.1),
@@ -121,6 +123,11 @@ impl App {
     /// Deletions are scheduled there, and not in the journal. The first place stays.
     pub fn schedules_are_with(&self, source: Arc<dyn Source>) {
         self.elsewhere.attach(source);
+    }
+
+    /// Runs are made there, and not in the journal. The first place stays.
+    pub fn runs_are_made_by(&self, starts: Arc<dyn Starts>) {
+        let _ = self.starts.set(starts);
     }
 
     /// Now, by the beamline's clock.

@@ -37,6 +37,11 @@ pub(crate) struct Bridge {
     pub claimed: std::sync::atomic::AtomicU64,
 }
 
+/// The id of a run here: the same on whichever host it is done.
+pub(crate) fn local_id(there: &FlowRun) -> RunId {
+    RunId::derived(there.created, there.id, "prefect")
+}
+
 /// What became of a try to claim a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claimed {
@@ -82,9 +87,7 @@ impl Bridge {
         let known = self.ledger.by_flow_run(there.id)?;
         let row = Row {
             flow_run: there.id,
-            run: known
-                .as_ref()
-                .map_or_else(|| RunId::derived(there.created, there.id, "prefect"), |row| row.run),
+            run: known.as_ref().map_or_else(|| local_id(there), |row| row.run),
             name: there.name.clone(),
             flow: there.flow_id,
             deployment: there.deployment_id,

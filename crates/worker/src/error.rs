@@ -30,6 +30,14 @@ pub enum Error {
     /// Custody's records.
     #[error("the records of copies cannot be used: {0}")]
     Records(String),
+    /// There is nothing to make a run of.
+    #[error("Prefect has no deployment {flow}/{name}; `beamrail prefect setup` makes it")]
+    NoDeployment {
+        /// The flow.
+        flow: String,
+        /// The deployment.
+        name: String,
+    },
     /// The pool is for other workers.
     #[error(
         "work pool {pool} is of type {kind}, not beamrail: other workers may take its runs; name another pool, or set one up with `beamrail prefect setup`"
@@ -49,7 +57,10 @@ impl Error {
             Error::Prefect(error) => error.retry_helps(),
             Error::Engine(error) => error.retry_helps(),
             Error::Records(_) => true,
-            Error::Ledger { .. } | Error::Saved { .. } | Error::WrongPool { .. } => false,
+            Error::Ledger { .. }
+            | Error::Saved { .. }
+            | Error::NoDeployment { .. }
+            | Error::WrongPool { .. } => false,
         }
     }
 }

@@ -22,6 +22,7 @@ mod reports;
 mod settings;
 mod setup;
 mod show;
+mod starts;
 mod worker;
 
 pub use error::{Error, Result};
@@ -30,4 +31,5 @@ pub use owner::{Owner, owner, take_custody};
 pub use reports::{REPORTS, deliver_report, mark};
 pub use settings::PrefectSettings;
 pub use setup::{Change, Item, Plan, Saved, Wanted, plan, put_back, saved, take_over};
+pub use starts::PrefectStarts;
 pub use worker::{Options, POOL_TYPE, Summary, Worker};

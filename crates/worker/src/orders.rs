@@ -3,8 +3,11 @@
 
 use beamline::Order;
 use beamline::config::Config;
-use engine::{Failure, Message};
-use prefect::{Client, NewFlowRun, Proposal, StateType};
+use engine::{Failure, Message, NewRun};
+use prefect::Client;
+
+use crate::error::Error;
+use crate::starts::make;
 
 /// The outbox's topic.
 pub const ORDERS: &str = "prefect-run";
@@ -17,25 +20,13 @@ pub const ORDERS: &str = "prefect-run";
 pub async fn deliver_order(client: &Client, config: &Config, message: &Message) -> Result<(), Failure> {
     let order: Order = serde_json::from_value(message.payload.clone())
         .map_err(|error| Failure::fatal(format!("message {}: {error}", message.key)))?;
-    let (flow, name) = config.deployment_of(&order.flow);
-    let explain = |error: prefect::Error| match error.retry_helps() {
-        true => Failure::retryable(error.to_string()),
-        false => Failure::fatal(error.to_string()),
-    };
-    let found = client.deployment(&flow, &name).await.map_err(explain)?;
-    let deployment = found.ok_or_else(|| {
-        Failure::retryable(format!(
-            "Prefect has no deployment {flow}/{name}; `beamrail prefect setup` makes it"
-        ))
-    })?;
-    let new = NewFlowRun {
-        name: Some(order.name),
-        parameters: order.parameters,
-        idempotency_key: Some(order.key),
-        tags: order.tags,
-        state: Some(Proposal::new(StateType::Scheduled).at(order.at)),
-        ..NewFlowRun::default()
-    };
-    client.run_deployment(deployment.id, &new).await.map_err(explain)?;
-    Ok(())
+    let mut new = NewRun::of(&order.flow, order.parameters).named(order.name).key(order.key).at(order.at);
+    new.tags = order.tags;
+    match make(client, config, &order.flow, new).await {
+        Ok(_) => Ok(()),
+        // Somebody will set it up.
+        Err(error @ Error::NoDeployment { .. }) => Err(Failure::retryable(error.to_string())),
+        Err(error) if error.retry_helps() => Err(Failure::retryable(error.to_string())),
+        Err(error) => Err(Failure::fatal(error.to_string())),
+    }
 }

@@ -90,6 +90,7 @@ pub(crate) fn bind(beam: &Beam, listen: Option<SocketAddr>) -> Result<Server, Fa
         // Only to be read: who may delete what is the workers' business.
         let mark = worker::mark(&beam.config.state.join(super::beam::PREFECT_LEDGER))?;
         app.schedules_are_with(std::sync::Arc::new(worker::PrefectSettings::new(&client, mark)?));
+        app.runs_are_made_by(std::sync::Arc::new(worker::PrefectStarts::new(&client, &beam.config)?));
     }
     beam.wait(open(app, listen)).map_err(Failure::from)
 }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod custody;
+mod dashboard;
 #[path = "../common/globus.rs"]
 mod globus;
 mod operator;

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use custody::ScanName;
-use engine::{NewRun, Orchestrator, RunId};
+use engine::NewRun;
 use reconstruct::Recipe;
 
+use super::start::{Started, start};
 use crate::access::Visitor;
 use crate::app::Shared;
 use crate::data::again::{Base, Wanted, parameters};
@@ -22,7 +23,7 @@ pub(crate) async fn run(
     flow: &str,
     recipe: &Recipe,
     key: Option<&str>,
-) -> Result<RunId, Fault> {
+) -> Result<Started, Fault> {
     let name = &base.known.name;
     let way = base.ways.iter().find(|way| way.flow == flow);
     let way = way.ok_or_else(|| {
@@ -42,11 +43,10 @@ pub(crate) async fn run(
         new = new.key(format!("again {name} {key}"));
     }
     app.audit.asked(from, who, &action, &on)?;
-    let created = app.engine.start(flow, new).await.map_err(Fault::from);
-    let told = created.as_ref().map(|created| format!("run {}", created.id)).map_err(Clone::clone);
-    app.audit.came(who, &action, &on, &told);
+    let started = start(app, flow, new).await;
+    app.audit.came(who, &action, &on, &started.as_ref().map(Started::told).map_err(Clone::clone));
     app.live.tell();
-    created.map(|created| created.id)
+    started
 }
 
 /// Begins a look with this recipe; it is written down like everything that takes the machine's time.

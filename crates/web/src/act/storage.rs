@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use custody::Plan;
-use engine::{NewRun, Orchestrator, RunId};
+use engine::NewRun;
 use serde_json::json;
 
+use super::start::{Started, start};
 use crate::access::Visitor;
 use crate::app::Shared;
 use crate::fault::Fault;
@@ -28,7 +29,7 @@ pub(crate) async fn prune(
     site: &str,
     areas: &[String],
     key: &str,
-) -> Result<Vec<RunId>, Fault> {
+) -> Result<Vec<Started>, Fault> {
     let on = format!("site {site}");
     app.audit.asked(from, who, "delete what may go", &on)?;
     let mut runs = Vec::new();
@@ -38,16 +39,16 @@ pub(crate) async fn prune(
         let new = NewRun::of(&flow, json!({}))
             .named(format!("{flow}, by {}", who.who))
             .key(format!("web prune {site} {area} {key}"));
-        match app.engine.start(&flow, new).await {
-            Ok(created) => runs.push(created.id),
-            Err(error) => {
-                failed = Some(Fault::from(error));
+        match start(app, &flow, new).await {
+            Ok(started) => runs.push(started),
+            Err(fault) => {
+                failed = Some(fault);
                 break;
             }
         }
     }
-    let told: Vec<String> = runs.iter().map(ToString::to_string).collect();
-    let outcome = failed.map_or(Ok(format!("runs {}", told.join(", "))), Err);
+    let told: Vec<String> = runs.iter().map(Started::told).collect();
+    let outcome = failed.map_or(Ok(told.join(", ")), Err);
     app.audit.came(who, "delete what may go", &on, &outcome);
     app.live.tell();
     outcome.map(|_| runs)

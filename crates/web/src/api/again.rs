@@ -69,8 +69,14 @@ pub struct Again {
 /// The run that was started.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Started {
-    /// Its id.
+    /// Its id. Where a Prefect server makes the runs, the journal has it once a worker here took it.
     run: String,
+    /// Its id in Prefect, where that makes the runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefect_run: Option<String>,
+    /// Its page in Prefect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<String>,
 }
 
 /// Adds them.
@@ -130,8 +136,10 @@ async fn run(
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, all.join("; ")));
     }
     let key = again.key.as_deref().filter(|key| key.len() <= 64 && key.is_ascii());
-    let run = act::run(&app, address(peer), &visitor, &base, &again.flow, &wanted.recipe, key).await?;
-    Ok(Json(Started { run: run.to_string() }))
+    let started = act::run(&app, address(peer), &visitor, &base, &again.flow, &wanted.recipe, key).await?;
+    let run = started.run.to_string();
+    let (prefect_run, page) = started.there.unzip();
+    Ok(Json(Started { run, prefect_run, page }))
 }
 
 /// The reconstructions that can be looked at, the newest first.

@@ -59,7 +59,7 @@ pub(crate) async fn send(
         "run" => {
             let flow = field(&fields, "flow").unwrap_or_default();
             let key = field(&fields, "key").filter(|key| key.len() <= 64 && key.is_ascii());
-            format!("/runs/{}", act::run(&app, from, &visitor, &base, flow, &wanted.recipe, key).await?)
+            act::run(&app, from, &visitor, &base, flow, &wanted.recipe, key).await?.address()
         }
         "try" => format!("/looks/{}", act::look(&app, from, &visitor, &base, &wanted, Aim::Slice).await?),
         "strip" => {

@@ -8,6 +8,7 @@ pub(crate) mod layout;
 pub(crate) mod login;
 pub(crate) mod looks;
 pub(crate) mod now;
+mod ordered;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod scan;

@@ -1,13 +1,15 @@
 //! A run: one sentence, what is to be done, the timeline, logs, report, and where the time went.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use engine::{Level, LogLine, Run, RunId, StateType};
 use maud::{Markup, html};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::layout::{self, Nav, Page};
 use super::now::{bar, path, percent};
-use super::{advice, explained, timeline};
+use super::{advice, explained, ordered, timeline};
 use crate::access::{Role, Visitor};
 use crate::app::Shared;
 use crate::data::now::question;
@@ -22,13 +24,26 @@ pub(crate) fn run_id(text: &str) -> Result<RunId, Fault> {
     text.parse().map_err(|_| Fault::not_found(format!("{short:?} is no run's id")))
 }
 
+/// Where a run was made, if that is not the journal.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Made {
+    there: Option<String>,
+}
+
 /// `GET /runs/{id}`.
 pub(crate) async fn page(
     State(app): State<Shared>,
     visitor: Visitor,
     Path(id): Path<String>,
+    Query(made): Query<Made>,
 ) -> Result<Markup, Fault> {
-    let view = view(&app, run_id(&id)?).await?;
+    let view = match (view(&app, run_id(&id)?).await, made.there) {
+        (Err(fault), Some(there)) if fault.status == StatusCode::NOT_FOUND => {
+            return ordered::page(&app, &visitor, &there).await.unwrap_or(Err(fault));
+        }
+        (view, _) => view?,
+    };
     let run = &view.run;
     let operate = visitor.role >= Role::Operate;
     let body = html! {

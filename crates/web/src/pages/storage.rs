@@ -265,7 +265,7 @@ pub(crate) async fn prune(
     let key = plan.id.to_string();
     let runs = act::prune(&app, address(peer), &visitor, &wanted.site, &areas, &key).await?;
     Ok(match runs.as_slice() {
-        [one] => Redirect::to(&format!("/runs/{one}")),
+        [one] => Redirect::to(&one.address()),
         _ => Redirect::to("/runs"),
     })
 }

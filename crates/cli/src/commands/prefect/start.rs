@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ::prefect::{Client, FlowRun, NewFlowRun, Patience, Proposal, ServerVersion, StateType, TaskRun};
+use ::prefect::{Client, FlowRun, StateType, TaskRun};
 use engine::NewRun;
 use serde_json::json;
 use uuid::Uuid;
+use worker::PrefectStarts;
 
 use super::super::beam::{Beam, time};
 use super::super::live::say;
@@ -33,13 +34,12 @@ pub(crate) fn start(
     new: NewRun,
     how: &Start,
 ) -> Result<(), Failure> {
-    // A person waits: a server that is away is told of after seconds.
-    let patience = Patience { tries: 5, first: Duration::from_millis(200), longest: Duration::from_secs(1) };
-    let client = Client::new(client.settings().clone().patience(patience))?;
+    let starts = PrefectStarts::new(client, &beam.config)?;
+    let client = starts.client();
     let later = new.at;
-    let made = beam.wait(make(beam, &client, flow, new))?;
+    let made = beam.wait(starts.make(flow, new)).map_err(away)?;
     let id = made.id.to_string();
-    let there = page(&client, beam.wait(client.version())?, made.id);
+    let there = beam.wait(starts.page(made.id))?;
     if !how.wait {
         let state = made.state.as_ref();
         if how.json {
@@ -57,7 +57,7 @@ pub(crate) fn start(
         say(&format!("shown at {there}"));
         return Ok(());
     }
-    let run = follow(beam, &client, made.id, &there, how.progress)?;
+    let run = follow(beam, client, made.id, &there, how.progress)?;
     let state = run.state.as_ref();
     if how.json {
         let state = state.map(
@@ -72,25 +72,8 @@ pub(crate) fn start(
     ending(&run, &there)
 }
 
-async fn make(beam: &Beam, client: &Client, flow: &str, new: NewRun) -> Result<FlowRun, Failure> {
-    let (there, name) = beam.config.deployment_of(flow);
-    let found = client.deployment(&there, &name).await.map_err(away)?.ok_or_else(|| {
-        Failure::new(Exit::Service, format!("Prefect has no deployment {there}/{name}"))
-            .hint("beamrail prefect setup, which makes it")
-    })?;
-    let run = NewFlowRun {
-        name: new.name,
-        parameters: new.parameters,
-        idempotency_key: new.idempotency_key,
-        tags: new.tags,
-        state: new.at.map(|at| Proposal::new(StateType::Scheduled).at(at)),
-        ..NewFlowRun::default()
-    };
-    client.run_deployment(found.id, &run).await.map_err(away)
-}
-
 /// A server that is away: what was not made, and the two ways on.
-fn away(error: ::prefect::Error) -> Failure {
+fn away(error: worker::Error) -> Failure {
     let helps = error.retry_helps();
     let failure = Failure::from(error);
     match helps {
@@ -101,15 +84,6 @@ fn away(error: ::prefect::Error) -> Failure {
             .hint("--here, which makes the run in this state folder's journal; Prefect does not show it"),
         false => failure,
     }
-}
-
-/// The run's page in the server's interface.
-fn page(client: &Client, version: &ServerVersion, run: Uuid) -> String {
-    let api = client.settings().api.as_str().trim_end_matches('/');
-    let root = api.strip_suffix("/api").unwrap_or(api);
-    // 3.x moved the pages of runs.
-    let place = if version.has_events() { "runs/flow-run" } else { "flow-runs/flow-run" };
-    format!("{root}/{place}/{run}")
 }
 
 /// Follows a run to its end, or until it waits for a person, or Ctrl-C lets go of it.
