@@ -296,3 +296,47 @@ async fn only_a_paused_run_is_resumed_and_only_an_ended_one_retried() {
     assert_eq!(bench.engine.cancel(run, "not needed").await.unwrap().kind, StateType::Cancelled);
     assert!(matches!(bench.engine.cancel(run, "twice").await, Err(Error::Refused { .. })));
 }
+
+#[tokio::test]
+async fn sub_runs_that_a_person_lets_go_on_take_places_under_the_limit_of_their_flow() {
+    // With a limit of 1 never two at once; with 2 there are, so the limit is what holds them apart.
+    for most in [1, 2] {
+        let bench = Bench::new();
+        let now: Arc<[AtomicU32; 2]> = Arc::default();
+        let seen = now.clone();
+        let ask = Flow::new("ask", move |context: Context, _: Value| {
+            let seen = seen.clone();
+            async move {
+                let _: u32 = context.pause_for_input("number", Ask::new("Number needed", "any")).await?;
+                let work = context.step("work", StepOptions::new(), move |_| {
+                    let seen = seen.clone();
+                    async move {
+                        seen[1].fetch_max(seen[0].fetch_add(1, SeqCst) + 1, SeqCst);
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        seen[0].fetch_sub(1, SeqCst);
+                        Ok(())
+                    }
+                });
+                work.await
+            }
+        });
+        bench.engine.deploy(Deployment::of("ask", &ask).concurrency(most)).await.unwrap();
+        let registry =
+            Registry::new().with(ask).with(Flow::new("parent", |context: Context, _: Value| async move {
+                context.sub_run::<Value>("child", NewRun::of("ask", json!({}))).await.map(drop)
+            }));
+        for _ in 0..2 {
+            bench.engine.create_run(NewRun::of("parent", json!({}))).await.unwrap();
+        }
+        bench.work(&registry).await;
+        let paused = RunFilter { states: vec![StateType::Paused], ..RunFilter::default() };
+        let paused = bench.engine.runs(paused).await.unwrap().items;
+        assert_eq!(paused.len(), 2, "a run that waits for a person holds no place");
+        for run in &paused {
+            bench.engine.resume(run.id, answers("number", json!(1))).await.unwrap();
+        }
+        bench.work(&registry).await;
+        assert_eq!(bench.engine.counts().await.unwrap().get(&StateType::Completed), Some(&4));
+        assert_eq!(now[1].load(SeqCst), most);
+    }
+}
