@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 /// A server.
 pub struct Server {
+    major: u32,
     child: Child,
     pid: i32,
     port: u16,
@@ -39,7 +40,7 @@ pub fn start(major: u32, settings: &[(&str, &str)]) -> Option<Server> {
     let settings: Vec<(String, String)> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (child, pid) = launch(&program, home.path(), port, &settings);
-    let server = Server { child, pid, port, home, program, settings };
+    let server = Server { major, child, pid, port, home, program, settings };
     server.wait_until_up();
     Some(server)
 }
@@ -48,8 +49,8 @@ pub fn start(major: u32, settings: &[(&str, &str)]) -> Option<Server> {
 fn launch(program: &Path, home: &Path, port: u16, settings: &[(String, String)]) -> (Child, i32) {
     let log =
         std::fs::OpenOptions::new().create(true).append(true).open(home.join("server.log")).expect("a log");
-    let script =
-        "\"$0\" server start --host 127.0.0.1 --port \"$1\" >/dev/null & echo $!; read -r _; kill -9 $!";
+    // A group of its own: Prefect 2 serves in a child, which outlives it.
+    let script = "setsid \"$0\" server start --host 127.0.0.1 --port \"$1\" >/dev/null & echo $!; read -r _; kill -9 -$!";
     let mut child = Command::new("sh")
         .args(["-c", script])
         .arg(program)
@@ -120,7 +121,7 @@ impl Server {
 
     fn kill_process(&mut self) {
         if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
         drop(self.child.stdin.take());
         let _ = self.child.wait();
@@ -133,6 +134,17 @@ impl Server {
 
     /// Starts it again on the same port and database, after [`kill`](Self::kill).
     pub fn start_again(&mut self) {
+        // Prefect 2 gives up at once while closed connections hold the port: up to a minute.
+        let bind = "import socket, sys; socket.socket().bind(('127.0.0.1', int(sys.argv[1])))";
+        let is_free = || {
+            let mut python = Command::new(self.python());
+            let tried = python.args(["-c", bind, &self.port.to_string()]).stderr(Stdio::null()).status();
+            tried.is_ok_and(|status| status.success())
+        };
+        let begun = Instant::now();
+        while self.major == 2 && !is_free() && begun.elapsed() < Duration::from_secs(100) {
+            std::thread::sleep(Duration::from_millis(500));
+        }
         let (child, pid) = launch(&self.program, self.home.path(), self.port, &self.settings);
         (self.child, self.pid) = (child, pid);
         self.wait_until_up();
