@@ -6,14 +6,11 @@
 
 #![allow(clippy::print_stdout)]
 
-use rustix::time::{ClockId, clock_gettime};
-use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
+#[path = "common/clock.rs"]
+mod clock;
 
-/// Seconds this thread has spent on a processor, so that a busy machine does not count.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
+use clock::cpu_seconds;
+use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;

@@ -7,17 +7,14 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "common/clock.rs"]
+mod clock;
+
 use std::f64::consts::PI;
 
-use rustix::time::{ClockId, clock_gettime};
+use clock::cpu_seconds;
 use tomo::fbp::fbp_points;
 use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Tuning};
-
-/// Seconds this thread has spent on a processor, so that a busy machine does not count.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
 
 fn options(columns: usize, angles: usize, filter: Filter) -> GridrecOptions {
     let theta = (0..angles).map(|i| PI * i as f64 / angles as f64).collect();

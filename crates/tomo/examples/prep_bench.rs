@@ -4,9 +4,12 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "common/clock.rs"]
+mod clock;
+
 use std::hint::black_box;
 
-use rustix::time::{ClockId, clock_gettime};
+use clock::cpu_seconds;
 use tomo::Aligned;
 use tomo::normalize::{FlatGroup, FlatMethod, NormalizeOptions, Normalizer};
 use tomo::stripes::{
@@ -64,10 +67,4 @@ fn time(name: &str, rows: usize, mut work: impl FnMut() -> tomo::Result<()>) -> 
     }
     println!("{name:<26}{best:.5}");
     Ok(())
-}
-
-/// Seconds this thread has spent on a processor, so that a busy machine does not count.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
