@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, TransactionBehavior};
@@ -42,11 +41,8 @@ impl Store {
     /// Opens or creates the database and brings it to the newest schema.
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |source| Error::database("open", path, source);
-        let mut connection = Connection::open(path).map_err(fail)?;
-        connection.busy_timeout(Duration::from_secs(20)).map_err(fail)?;
+        let mut connection = sqlite::open(path).map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
-        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
-        connection.execute_batch(pragmas).map_err(fail)?;
         migrate(&mut connection, path)?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }

@@ -143,11 +143,8 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<Self> {
         let explain =
             |error: rusqlite::Error| Error::Ledger { path: path.to_path_buf(), reason: error.to_string() };
-        let connection = Connection::open(path).map_err(explain)?;
+        let connection = sqlite::open(path).map_err(explain)?;
         let prepare = || -> rusqlite::Result<Uuid> {
-            connection.busy_timeout(std::time::Duration::from_secs(10))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(TABLES)?;
             let fresh = Uuid::now_v7().to_string();
             connection.execute(

@@ -16,7 +16,6 @@ pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
@@ -29,8 +28,6 @@ use crate::event::Event;
 use crate::model::RunId;
 use writer::{Tx, Writer};
 
-/// How long a writer waits for one of another process.
-const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const READERS: usize = 4;
 
@@ -68,14 +65,8 @@ impl Store {
     /// As [`open`](Self::open), for a version that has these migrations.
     fn open_with(path: impl AsRef<Path>, clock: Clock, migrations: &[&str]) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let mut connection = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE
-                | OpenFlags::SQLITE_OPEN_CREATE
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(|error| Error::sqlite(&path, "opened", &error))?;
-        configure(&connection).map_err(|error| schema::explain(&path, &error))?;
+        let mut connection = sqlite::open(&path).map_err(|error| schema::explain(&path, &error))?;
+        connection.set_prepared_statement_cache_capacity(128);
         schema::prepare(&mut connection, &path, migrations)?;
         let events = broadcast::Sender::new(4096);
         let writer = Writer::start(connection, path.clone(), clock.clone(), events.clone())?;
@@ -207,22 +198,13 @@ impl Store {
     }
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    Ok(())
-}
-
 fn reader(path: &Path) -> Result<Connection> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(sqlite::BUSY)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)

@@ -105,14 +105,15 @@ CREATE INDEX outbox_due ON outbox (next_try) WHERE next_try IS NOT NULL;
 
 /// Makes the file ours or brings it up to date: to the last of these `migrations`.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {
-    let pragma = |name: &str| -> Result<i64> {
-        connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| explain(path, &error))
+    // At one moment: another process may be making the file right now.
+    let look = || -> rusqlite::Result<(i64, i64, i64)> {
+        let view = connection.unchecked_transaction()?;
+        let tables = view.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let pragma = |name: &str| view.pragma_query_value(None, name, |row| row.get(0));
+        Ok((pragma("application_id")?, pragma("user_version")?, tables))
     };
-    let (id, found) = (pragma("application_id")?, pragma("user_version")?);
+    let (id, found, tables) = look().map_err(|error| explain(path, &error))?;
     let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| explain(path, &error))?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
         let reason = format!("its application_id is {id:#x} and it has {tables} tables and indexes");
         return Err(Error::NotOurs { path: path.to_path_buf(), reason });
@@ -198,6 +199,24 @@ mod tests {
     /// What a next version might do: a column, a table, and new values in old rows.
     const V2: &str = "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE notes (text TEXT NOT NULL);
         UPDATE runs SET note = flow;";
+
+    /// One that looked at the file while another made it could take the half of it for a stranger's.
+    #[test]
+    fn a_fresh_journal_can_be_opened_by_many_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = folder.path().join(format!("{round}.db"));
+            let start = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        start.wait();
+                        Store::open(&path, Clock::system()).map(drop).unwrap();
+                    });
+                }
+            });
+        }
+    }
 
     /// A run is begun by a worker of schema 1 that dies; a worker of schema 2 goes on with it.
     #[tokio::test]
