@@ -1,8 +1,9 @@
 //! Files handed over to threads that only write, so that computing never waits for the disk except when
 //! all buffers are full of what it has not yet taken.
 //!
-//! A file's digest is taken by whoever made it, while the bytes are near; its record is known at once. That
-//! it is *written* is known when its [`Batch`] has been waited for; that it is *durable*, after a sync.
+//! A file's digest is taken by whoever made it, while the bytes are near, and handed over with the file: its
+//! record is known at once. That it is *written* is known when its [`Batch`] has been waited for; that it is
+//! *durable*, after a sync.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,9 +62,15 @@ pub trait Sink: Sync {
     /// A buffer to make a file in. Waits until there is one.
     fn pages(&self) -> Pooled;
 
-    /// Takes the file `relative` (to the results folder): the first `size` bytes of `pages`. It may be
-    /// written later; the record is that of the bytes given here.
-    fn put(&self, relative: String, pages: Arc<Pooled>, size: usize) -> Result<FileRecord>;
+    /// Takes the file `relative` (to the results folder): the first `size` bytes of `pages`, whose BLAKE3 is
+    /// `digest`. It may be written later; the record is that of the bytes given here.
+    fn put(
+        &self,
+        relative: String,
+        pages: Arc<Pooled>,
+        size: usize,
+        digest: blake3::Hash,
+    ) -> Result<FileRecord>;
 
     /// Where the time of making files is added up.
     fn spent(&self) -> &Spent;
@@ -94,9 +101,15 @@ impl Sink for Immediate<'_> {
         self.pool.take()
     }
 
-    fn put(&self, relative: String, pages: Arc<Pooled>, size: usize) -> Result<FileRecord> {
+    fn put(
+        &self,
+        relative: String,
+        pages: Arc<Pooled>,
+        size: usize,
+        digest: blake3::Hash,
+    ) -> Result<FileRecord> {
         fs::write_pages(self.root, &relative, &pages, size)?;
-        Ok(record(relative, &pages[..size]))
+        Ok(record(relative, size, digest))
     }
 
     fn spent(&self) -> &Spent {
@@ -104,8 +117,8 @@ impl Sink for Immediate<'_> {
     }
 }
 
-fn record(path: String, bytes: &[u8]) -> FileRecord {
-    FileRecord { path, size: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+fn record(path: String, size: usize, digest: blake3::Hash) -> FileRecord {
+    FileRecord { path, size: size as u64, blake3: digest.to_hex().to_string() }
 }
 
 /// Files that are waited for together.
@@ -265,12 +278,18 @@ impl Sink for Queued<'_> {
         self.pool.take()
     }
 
-    fn put(&self, relative: String, pages: Arc<Pooled>, size: usize) -> Result<FileRecord> {
+    fn put(
+        &self,
+        relative: String,
+        pages: Arc<Pooled>,
+        size: usize,
+        digest: blake3::Hash,
+    ) -> Result<FileRecord> {
         let stopped = || Error::Cancelled { what: "writing, after a write that failed,".into() };
         let Some(jobs) = self.queue.jobs.as_ref().filter(|_| !self.queue.has_failed()) else {
             return Err(stopped());
         };
-        let record = record(relative, &pages[..size]);
+        let record = record(relative, size, digest);
         self.batch.change(1);
         let job = Job {
             relative: record.path.clone(),
@@ -309,8 +328,9 @@ mod tests {
             let mut pages = sink.pages();
             pages.fill(i);
             let size = 590_000 + usize::from(i);
-            let record = sink.put(format!("f{i}"), Arc::new(pages), size).unwrap();
-            assert_eq!(record.blake3, blake3::hash(&vec![i; size]).to_hex().to_string());
+            let digest = blake3::hash(&pages[..size]);
+            let record = sink.put(format!("f{i}"), Arc::new(pages), size, digest).unwrap();
+            assert_eq!((record.size, record.blake3), (size as u64, digest.to_hex().to_string()));
         }
         batch.wait();
         for i in 0..20u8 {
@@ -328,10 +348,11 @@ mod tests {
         let sink = queue.sink(&pool, &batch, &spent);
         // A folder under the final name refuses the rename.
         std::fs::create_dir(dir.path().join("taken")).unwrap();
-        sink.put("taken".into(), Arc::new(sink.pages()), 10).unwrap();
+        let digest = blake3::hash(&[0; 10]);
+        sink.put("taken".into(), Arc::new(sink.pages()), 10, digest).unwrap();
         batch.wait();
         assert!(queue.has_failed());
-        assert!(sink.put("next".into(), Arc::new(sink.pages()), 10).is_err());
+        assert!(sink.put("next".into(), Arc::new(sink.pages()), 10, digest).is_err());
         let error = queue.failure().unwrap().to_string();
         assert!(error.contains(&dir.path().join("taken").display().to_string()), "{error}");
         assert!(queue.failure().is_none());

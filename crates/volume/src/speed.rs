@@ -29,18 +29,19 @@ fn measure(own: &Path, bytes: u64) -> Result<f64> {
     let queue = WriteQueue::new(own.to_owned(), 2)?;
     let pool = PagePool::new(4, FILE);
     let (batch, spent) = (Arc::new(Batch::default()), Arc::new(Spent::default()));
-    // No zeros, which a clever disk would not store.
-    for _ in 0..4 {
-        pool.take()
-            .iter_mut()
-            .zip(0u32..)
-            .for_each(|(b, i)| *b = (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+    // No zeros, which a clever disk would not store; all buffers are held at once, so that each is filled.
+    let mut buffers: Vec<_> = (0..4).map(|_| pool.take()).collect();
+    for pages in &mut buffers {
+        pages.iter_mut().zip(0u32..).for_each(|(b, i)| *b = (i.wrapping_mul(2_654_435_761) >> 24) as u8);
     }
+    let digest = blake3::hash(&buffers[0][..FILE]);
+    drop(buffers);
     let began = Instant::now();
     let sink = queue.sink(&pool, &batch, &spent);
     let names: Vec<_> = (0..count).map(|index| format!("{index}.bin")).collect();
     let files: Vec<_> = names.iter().map(|name| own.join(name)).collect();
-    let put = names.into_iter().try_for_each(|name| sink.put(name, Arc::new(sink.pages()), FILE).map(drop));
+    let put =
+        names.into_iter().try_for_each(|name| sink.put(name, Arc::new(sink.pages()), FILE, digest).map(drop));
     batch.wait();
     let synced = put.and(queue.failure().map_or(Ok(()), Err)).and_then(|()| crate::fs::sync_files(&files));
     let seconds = began.elapsed().as_secs_f64();

@@ -113,7 +113,9 @@ impl TiffStack {
         )?;
         self.write_header(z, &mut file)?;
         let file = Arc::new(file);
-        let record = sink.put(self.path(z), file.clone(), self.file_bytes())?;
+        let size = self.file_bytes();
+        let digest = blake3::hash(&file[..size]);
+        let record = sink.put(self.path(z), file.clone(), size, digest)?;
         Ok((record, file))
     }
 

@@ -172,7 +172,8 @@ impl LevelStore {
                     let size = self.encode(slices, &window, &mut pages, &mut |z| {
                         halve_lines(slices, self.geometry.shape, z, &window, &mut share);
                     })?;
-                    sink.put(path(i), Arc::new(pages), size)
+                    let digest = blake3::hash(&pages[..size]);
+                    sink.put(path(i), Arc::new(pages), size, digest)
                 })
             })
             .collect()
