@@ -5,7 +5,7 @@ use std::ops::Range;
 use tomo::Aligned;
 use tomo::angular::{AngularFill, AngularFillWorkspace};
 use tomo::beam_hardening::Polynomial;
-use tomo::gridrec::{Filter, Gridrec, GridrecOptions, Mode, Padding};
+use tomo::gridrec::{Done, Filter, Gridrec, GridrecOptions, Mode, Padding};
 use tomo::normalize::Counts;
 use tomo::ring::RingOptions;
 use tomo::stitch::{StitchOptions, Stitcher};
@@ -13,7 +13,7 @@ use tomo::stripes::{
     Fill, FourierWavelet, FourierWaveletOptions, FourierWaveletWorkspace, Smoothing, SmoothingOptions,
     SmoothingWorkspace, Titarenko, TitarenkoOptions, TitarenkoWorkspace,
 };
-use volume::Histogram;
+use volume::{Histogram, Spent};
 
 use crate::clocks::{Clocks, Stage};
 use crate::plan::Plan;
@@ -157,7 +157,9 @@ impl Chain {
         self.gridrec.shared_bytes() as u64
     }
 
-    /// Reconstructs rows `row` and, if `both`, `row + 1` of `block` into the images that are given.
+    /// Reconstructs rows `row` and, if `both`, `row + 1` of `block` into the images that are given. Unless slices are
+    /// filtered, `done` is shown a pair while it is made, in the time of [`Stage::Tiff`]; one that was not asked for is
+    /// shown as well.
     pub fn pair(
         &self,
         workspace: &mut Workspace,
@@ -165,6 +167,7 @@ impl Chain {
         row: usize,
         both: bool,
         images: [Option<&mut [f32]>; 2],
+        done: &mut Done<'_>,
         clocks: &Clocks,
     ) -> Result<Quality> {
         let Workspace { sinograms, stitched, filled, spare, stripes, gridrec } = workspace;
@@ -208,7 +211,7 @@ impl Chain {
             ready = [first.as_slice(), second.as_slice()];
         }
         let [mut first, mut second] = images;
-        clocks.time(Stage::Gridrec, || match (first.as_deref_mut(), second.as_deref_mut()) {
+        let reconstruct = |part: &Spent| match (first.as_deref_mut(), second.as_deref_mut()) {
             (None, None) => Ok(()),
             (first, second) if both => {
                 if first.is_none() || second.is_none() {
@@ -220,13 +223,17 @@ impl Chain {
                     (None, Some(second)) => [spare, second],
                     (None, None) => return Ok(()),
                 };
-                self.gridrec.reconstruct_pair(gridrec, ready, images).map_err(Error::numerics("gridrec"))
+                let mut show = |images: [&[f32]; 2]| {
+                    if self.rings.is_none() {
+                        part.time(|| done(images));
+                    }
+                };
+                self.gridrec.reconstruct_showing(gridrec, ready, images, &mut show)
             }
-            (Some(first), _) => {
-                self.gridrec.reconstruct_one(gridrec, ready[0], first).map_err(Error::numerics("gridrec"))
-            }
+            (Some(first), _) => self.gridrec.reconstruct_one(gridrec, ready[0], first),
             _ => Ok(()),
-        })?;
+        };
+        clocks.time_apart(Stage::Gridrec, Stage::Tiff, reconstruct).map_err(Error::numerics("gridrec"))?;
         if let Some(rings) = &self.rings {
             for image in [first, second].into_iter().flatten() {
                 clocks.time(Stage::Slice, || rings.remove(image))?;

@@ -31,6 +31,7 @@ mod journal;
 pub mod measure;
 pub mod memory;
 mod outputs;
+mod pair;
 pub mod paths;
 mod picture;
 mod pipeline;

@@ -8,23 +8,23 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::Scope;
 use volume::preview::Middle;
-use volume::{Batch, OmeZarr, PagePool, Pooled, Pyramid, Sink, TiffStack, VolumeSpec, VoxelsRef, WriteQueue};
+use volume::{Batch, OmeZarr, PagePool, Pyramid, TiffStack, VolumeSpec, VoxelsRef, WriteQueue};
 
 use crate::chain::{Chain, Workspace};
 use crate::clocks::{Clocks, Stage};
 use crate::journal::{Journal, SlabRecord};
 use crate::memory::Layout;
+use crate::pair::{Outputs, Shared};
 use crate::plan::Plan;
 use crate::progress::{Meter, Stop};
-use crate::slab::{Complete, Slab, SliceParts};
+use crate::slab::{Complete, Slab};
 use crate::source::{Block, Source};
-use crate::units::{Pair, Unit, units};
+use crate::units::{Unit, units};
 use crate::{Error, Result, outputs};
 
 /// Everything the loop works with.
@@ -61,9 +61,9 @@ pub struct Pipeline<'a> {
 pub type Opening<'a> = dyn Fn(&mut Workspace) -> Result<()> + Sync + 'a;
 
 /// A unit with its rows. The blocks go back to the reader when the last pair of the unit is done.
-struct Loaded {
-    unit: Unit,
-    blocks: Vec<Block>,
+pub(crate) struct Loaded {
+    pub(crate) unit: Unit,
+    pub(crate) blocks: Vec<Block>,
     home: Sender<Vec<Block>>,
 }
 
@@ -81,26 +81,6 @@ struct Written {
     slices: u64,
 }
 
-/// What the pairs in work share.
-struct Shared {
-    /// Slices are made in these.
-    slices: PagePool,
-    /// Scratch of threads that have nothing to do right now.
-    desks: Mutex<Vec<Desk>>,
-    failed: AtomicBool,
-    failure: Mutex<Option<Error>>,
-}
-
-/// Scratch of one thread.
-struct Desk {
-    workspace: Workspace,
-    /// Images of values, where these are not what is stored.
-    images: [Vec<f32>; 2],
-}
-
-/// The two slices (or one) that a pair of rows makes: index and buffer.
-type Outputs = [Option<(usize, Pooled)>; 2];
-
 impl Pipeline<'_> {
     /// Reconstructs `slabs` that are not yet `done`, journalling each. `meter` counts slices; `middle` is shown
     /// all that is made.
@@ -116,12 +96,7 @@ impl Pipeline<'_> {
         let before: u64 =
             slabs.filter(|&slab| done(slab)).map(|slab| self.plan.slab_slices(slab).len() as u64).sum();
         let work = units(self.plan, todo.iter().copied(), self.layout.unit_rows, self.source.rows());
-        let shared = Shared {
-            slices: PagePool::new(self.layout.slices, self.data_offset() + self.slice_bytes()),
-            desks: Mutex::default(),
-            failed: AtomicBool::new(false),
-            failure: Mutex::default(),
-        };
+        let shared = Shared::new(self.layout.slices, self.data_offset() + self.slice_bytes());
         let (full_in, full_out) = bounded::<Result<Loaded>>(0);
         let (empty_in, empty_out) = unbounded::<Vec<Block>>();
         // Not bounded: a slab holds its slices, and of these there is a fixed number.
@@ -160,11 +135,11 @@ impl Pipeline<'_> {
     }
 
     /// Where the voxels of a slice begin in its buffer.
-    fn data_offset(&self) -> usize {
+    pub(crate) fn data_offset(&self) -> usize {
         self.tiff.map_or(0, TiffStack::data_offset)
     }
 
-    fn slice_bytes(&self) -> usize {
+    pub(crate) fn slice_bytes(&self) -> usize {
         self.spec.slice_voxels() * self.spec.dtype.bytes()
     }
 
@@ -222,7 +197,7 @@ impl Pipeline<'_> {
             for (index, segment) in loaded.unit.segments.iter().enumerate() {
                 for &pair in &segment.pairs {
                     let outputs: Outputs = pair.slices.map(|z| z.map(|z| (z, shared.slices.take())));
-                    if shared.failed.load(Ordering::Relaxed) || self.queue.has_failed() {
+                    if shared.has_failed() || self.queue.has_failed() {
                         return Ok(());
                     }
                     self.stop.check()?;
@@ -236,83 +211,6 @@ impl Pipeline<'_> {
             }
             slab = Some(current);
         }
-        Ok(())
-    }
-
-    /// Scratch that nobody uses right now, or more of it.
-    fn desk(&self, shared: &Shared) -> Result<Desk> {
-        match shared.take_desk() {
-            Some(desk) => Ok(desk),
-            None => Ok(Desk { workspace: self.chain.workspace()?, images: Default::default() }),
-        }
-    }
-
-    /// Does what comes before the first pair.
-    fn open(&self, shared: &Shared, opening: &Opening) -> Result<()> {
-        let mut desk = self.desk(shared)?;
-        opening(&mut desk.workspace)?;
-        shared.give_desk(desk);
-        Ok(())
-    }
-
-    /// Reconstructs one pair of rows and hands its slices on.
-    fn pair(
-        &self,
-        shared: &Shared,
-        loaded: &Loaded,
-        segment: usize,
-        pair: Pair,
-        mut outputs: Outputs,
-        slab: &Slab,
-    ) -> Result<()> {
-        if shared.failed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.stop.check()?;
-        let mut desk = self.desk(shared)?;
-        let (block, first) = (&loaded.blocks[segment], loaded.unit.segments[segment].rows.start);
-        let both = pair.row + 1 < self.source.rows();
-        let voxels = self.data_offset()..self.data_offset() + self.slice_bytes();
-        let direct = self.spec.dtype == volume::DataType::F32;
-        let Desk { workspace, images: [even, odd] } = &mut desk;
-        let quality = {
-            let [a, b] = &mut outputs;
-            let mut targets: [Option<&mut [f32]>; 2] = [None, None];
-            for ((target, output), image) in targets.iter_mut().zip([a, b]).zip([&mut *even, &mut *odd]) {
-                if let Some((_, pages)) = output {
-                    *target = Some(if direct {
-                        bytemuck::cast_slice_mut(&mut pages[voxels.clone()])
-                    } else {
-                        image.resize(self.spec.slice_voxels(), 0.0);
-                        &mut image[..]
-                    });
-                }
-            }
-            self.chain.pair(workspace, block, pair.row - first, both, targets, self.clocks)?
-        };
-        let mut parts = SliceParts { quality, ..SliceParts::default() };
-        let tiff = self.queue.sink(&shared.slices, slab.batch(), self.clocks.spent(Stage::Tiff));
-        for (output, image) in outputs.into_iter().zip([even, odd]) {
-            let Some((z, mut pages)) = output else { continue };
-            self.clocks.time(Stage::Slice, || {
-                if direct {
-                    self.chain.sample(bytemuck::cast_slice(&pages[voxels.clone()]), z, &mut parts.histogram);
-                } else {
-                    self.chain.sample(image, z, &mut parts.histogram);
-                    self.spec.store_into(image, &mut pages[voxels.clone()]);
-                }
-            });
-            let (record, pages) = match self.tiff {
-                Some(stack) => {
-                    let (record, pages) = tiff.spent().time(|| stack.put(z, pages, &tiff))?;
-                    (Some(record), pages)
-                }
-                None => (None, Arc::new(pages)),
-            };
-            parts.slices.push((z, pages, record));
-        }
-        shared.give_desk(desk);
-        slab.add(parts);
         Ok(())
     }
 
@@ -396,25 +294,6 @@ impl Pipeline<'_> {
             meter.report(slices, bytes);
         }
         Ok(())
-    }
-}
-
-impl Shared {
-    fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
-    fn take_failure(&self) -> Result<()> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
-    }
-
-    fn take_desk(&self) -> Option<Desk> {
-        self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    fn give_desk(&self, desk: Desk) {
-        self.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     }
 }
 

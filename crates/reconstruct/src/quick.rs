@@ -90,7 +90,7 @@ fn slices(
         } else {
             [None, Some(&mut image[..])]
         };
-        chain.pair(workspace, &block, 0, both, targets, &clocks)?;
+        chain.pair(workspace, &block, 0, both, targets, &mut |_| {}, &clocks)?;
         images.push(image);
     }
     Ok(images)

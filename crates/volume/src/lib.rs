@@ -37,6 +37,6 @@ pub use pages::{PagePool, Pages, Pooled};
 pub use queue::{Batch, Sink, Spent, WriteQueue};
 pub use reader::VolumeReader;
 pub use spec::{DataType, Scaling, VolumeSpec};
-pub use tiff::TiffStack;
+pub use tiff::{Growing, TiffStack};
 pub use voxels::{Voxels, VoxelsRef};
 pub use zarr::{Compression, OmeVersion, OmeZarr, Pyramid, Sampled};

@@ -27,6 +27,30 @@ use crate::voxels::VoxelsRef;
 /// The voxels start at a multiple of this many bytes.
 const ALIGNMENT: usize = 4096;
 
+/// Bytes that a digest takes at a time: the hash is quick for whole pieces of a power of two.
+const PIECE: usize = 64 << 10;
+
+/// A file of a stack whose voxels are being made: its digest is taken while they are in the cache.
+#[derive(Debug)]
+pub struct Growing {
+    z: usize,
+    header: usize,
+    /// Bytes of the file that are in the digest.
+    hashed: usize,
+    hasher: blake3::Hasher,
+}
+
+impl Growing {
+    /// The first voxels, as bytes; these are final. Of each call what came since the last one is looked at, in whole pieces.
+    pub fn grow(&mut self, voxels: &[u8]) {
+        let end = (self.header + voxels.len()) / PIECE * PIECE;
+        if let Some(more) = voxels.get(self.hashed - self.header..end.saturating_sub(self.header)) {
+            self.hasher.update(more);
+            self.hashed += more.len();
+        }
+    }
+}
+
 /// A stack of TIFF files being written. Slices may be written in any order and by several threads.
 #[derive(Debug, Clone)]
 pub struct TiffStack {
@@ -103,19 +127,31 @@ impl TiffStack {
         self.header_len + self.slice_bytes()
     }
 
-    /// Writes slice `z` from a buffer that holds the file's voxels, in their stored type, from
-    /// [`TiffStack::data_offset`] on. The header is put before them, so that the file is one piece of memory; it
-    /// goes to `sink`, where it may be written later.
-    pub fn put(&self, z: usize, mut file: Pooled, sink: &dyn Sink) -> Result<(FileRecord, Arc<Pooled>)> {
+    /// Begins the file of slice `z` in a buffer: puts the header before what will be its voxels, in their stored type,
+    /// from [`TiffStack::data_offset`] on.
+    pub fn begin(&self, z: usize, file: &mut [u8]) -> Result<Growing> {
         self.check(
             z,
             file.len().saturating_sub(self.header_len).min(self.slice_bytes()) / self.spec.dtype.bytes(),
         )?;
-        self.write_header(z, &mut file)?;
+        self.write_header(z, file)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&file[..self.header_len]);
+        Ok(Growing { z, header: self.header_len, hashed: self.header_len, hasher })
+    }
+
+    /// Takes a file that was begun, and has all its voxels now. It is one piece of memory, which goes to `sink`, where it
+    /// may be written later.
+    pub fn put(
+        &self,
+        mut begun: Growing,
+        file: Pooled,
+        sink: &dyn Sink,
+    ) -> Result<(FileRecord, Arc<Pooled>)> {
+        begun.hasher.update(&file[begun.hashed..self.file_bytes()]);
         let file = Arc::new(file);
-        let size = self.file_bytes();
-        let digest = blake3::hash(&file[..size]);
-        let record = sink.put(self.path(z), file.clone(), size, digest)?;
+        let record =
+            sink.put(self.path(begun.z), file.clone(), self.file_bytes(), begun.hasher.finalize())?;
         Ok((record, file))
     }
 
@@ -278,6 +314,39 @@ fn per_centimetre(voxel_um: f64) -> Rational {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::PagePool;
+    use crate::queue::Immediate;
+
+    /// However much of a slice is shown at a time, and if nothing is.
+    #[test]
+    fn the_digest_of_a_growing_file_is_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = VolumeSpec {
+            shape: [9, 200, 300],
+            first_row: 0,
+            row_step: 1,
+            voxel_um: None,
+            dtype: DataType::F32,
+            scaling: None,
+            unit: "1/cm".into(),
+            name: "rec".into(),
+            provenance: serde_json::Value::Null,
+        };
+        let stack = TiffStack::create(&folder.path().join("rec"), "rec", &spec).unwrap();
+        let sink = Immediate::new(folder.path(), stack.file_bytes());
+        for (z, step) in [1, 300, 65_536 / 4, 20_000, 59_999, 60_000, usize::MAX].into_iter().enumerate() {
+            let mut pages = PagePool::new(1, stack.file_bytes()).take();
+            let mut file = stack.begin(z, &mut pages).unwrap();
+            let (bytes, whole) = (stack.data_offset(), stack.file_bytes());
+            pages[bytes..whole].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * (z + 3) / 7) as u8);
+            for end in (step.min(60_000)..=60_000).step_by(step.min(60_000)).filter(|_| step < usize::MAX) {
+                file.grow(&pages[bytes..bytes + 4 * end]);
+            }
+            let (record, _) = stack.put(file, pages, &sink).unwrap();
+            let written = std::fs::read(folder.path().join(&record.path)).unwrap();
+            assert_eq!(record.blake3, blake3::hash(&written).to_hex().to_string(), "{step} voxels at a time");
+        }
+    }
 
     #[test]
     fn resolutions_are_exact_to_the_last_digit() {

@@ -55,7 +55,7 @@ impl Measured {
             for (target, image) in targets.iter_mut().zip(&mut images) {
                 *target = Some(image);
             }
-            chain.pair(&mut workspace, &block, 0, rows.len() == 2, targets, &clocks)?;
+            chain.pair(&mut workspace, &block, 0, rows.len() == 2, targets, &mut |_| {}, &clocks)?;
             pair_cpu_s = thread_cpu_s() - began;
         }
         let mut histogram = Histogram::default();

@@ -12,12 +12,15 @@ use pulp::Simd;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
+use super::Done;
 use super::bands::BAND;
 use super::frame::Frame;
 use crate::aligned::Aligned;
 
 /// Image rows transformed together; 8 complex values of 8 bytes are one cache line.
 pub(crate) const BLOCK: usize = 8;
+/// After so many blocks finished rows are shown: enough to be worth a call, few enough to be in the cache still.
+const SHOWN: usize = 2;
 
 /// What makes the rows of the frequency plane.
 pub(crate) trait Source {
@@ -102,7 +105,8 @@ impl Inverse {
         self.grid * 16 + self.frame.size * 24
     }
 
-    /// Transforms the plane that `source` supplies and writes the images.
+    /// Transforms the plane that `source` supplies and writes the images from their first row to their last; `done` is
+    /// shown what is finished.
     #[inline(always)]
     pub(crate) fn run<S: Simd>(
         &self,
@@ -110,6 +114,7 @@ impl Inverse {
         buffers: &mut Buffers,
         source: &mut impl Source,
         images: [&mut [f32]; 2],
+        done: &mut Done<'_>,
     ) {
         let (grid, rows) = (self.grid, source.rows());
         let nyquist = grid / 2;
@@ -128,12 +133,14 @@ impl Inverse {
             }
         }
         let [first, second] = images;
-        for (block, half) in half.chunks_exact(BLOCK * grid).enumerate() {
+        let size = self.frame.size;
+        let mut finished = 0;
+        // Image rows run against y.
+        for (block, half) in half.chunks_exact(BLOCK * grid).enumerate().rev() {
             let lines = &mut all[..BLOCK * self.stride];
             gather(half, lines, self.stride);
-            for (k, line) in lines.chunks_exact_mut(self.stride).enumerate() {
+            for (k, line) in lines.chunks_exact_mut(self.stride).enumerate().rev() {
                 let y = (self.first + block as isize) * BLOCK as isize + k as isize;
-                let size = self.frame.size;
                 let row = size as isize - 1 - self.frame.axis as isize - y;
                 if row < 0 || row as usize >= size {
                     continue;
@@ -143,6 +150,10 @@ impl Inverse {
                 self.fft.process_with_scratch(line, scratch);
                 let targets = [&mut first[row * size..][..size], &mut second[row * size..][..size]];
                 self.output(row, line, targets);
+                finished = (row + 1) * size;
+            }
+            if block % SHOWN == 0 {
+                done([&first[..finished], &second[..finished]]);
             }
         }
     }

@@ -156,6 +156,10 @@ enum EngineBuffers {
     Tomopy(tomopy::Buffers),
 }
 
+/// Is shown both images from their beginning as far as they are finished, every few rows, while the last of these are in
+/// the cache.
+pub type Done<'a> = dyn FnMut([&[f32]; 2]) + 'a;
+
 /// A planned reconstruction; immutable, shared by threads.
 pub struct Gridrec {
     columns: usize,
@@ -263,6 +267,20 @@ impl Gridrec {
         sinograms: [&[f32]; 2],
         images: [&mut [f32]; 2],
     ) -> Result<()> {
+        self.reconstruct_showing(workspace, sinograms, images, &mut |_| {})
+    }
+
+    /// As [`Gridrec::reconstruct_pair`]; `done` is shown the rows as they are finished.
+    ///
+    /// # Errors
+    /// As [`Gridrec::reconstruct_pair`].
+    pub fn reconstruct_showing(
+        &self,
+        workspace: &mut Workspace,
+        sinograms: [&[f32]; 2],
+        images: [&mut [f32]; 2],
+        done: &mut Done<'_>,
+    ) -> Result<()> {
         for sinogram in sinograms {
             check_len("sinogram", sinogram.len(), self.angles * self.columns)?;
         }
@@ -274,7 +292,7 @@ impl Gridrec {
             (Engine::Exact(_), EngineBuffers::Exact(_)) | (Engine::Tomopy(_), EngineBuffers::Tomopy(_))
                 if same =>
             {
-                self.arch.dispatch(Pair { plan: self, workspace, sinograms, images });
+                self.arch.dispatch(Pair { plan: self, workspace, sinograms, images, done });
             }
             _ => {
                 return Err(Error::parameter(
@@ -317,6 +335,7 @@ struct Pair<'a> {
     workspace: &'a mut Workspace,
     sinograms: [&'a [f32]; 2],
     images: [&'a mut [f32]; 2],
+    done: &'a mut Done<'a>,
 }
 
 impl WithSimd for Pair<'_> {
@@ -324,15 +343,16 @@ impl WithSimd for Pair<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Workspace { engine, inverse, .. } = self.workspace;
-        match (&self.plan.engine, engine) {
+        let Self { plan: Gridrec { engine: plan, inverse, .. }, workspace, sinograms, images, done } = self;
+        let Workspace { engine, inverse: scratch, .. } = workspace;
+        match (plan, engine) {
             (Engine::Exact(plan), EngineBuffers::Exact(buffers)) => {
-                plan.filter(simd, buffers, self.sinograms);
-                self.plan.inverse.run(simd, inverse, &mut exact::Plane { plan, buffers }, self.images);
+                plan.filter(simd, buffers, sinograms);
+                inverse.run(simd, scratch, &mut exact::Plane { plan, buffers }, images, done);
             }
             (Engine::Tomopy(plan), EngineBuffers::Tomopy(buffers)) => {
-                plan.filter(buffers, self.sinograms);
-                self.plan.inverse.run(simd, inverse, &mut tomopy::Plane { plan, buffers }, self.images);
+                plan.filter(buffers, sinograms);
+                inverse.run(simd, scratch, &mut tomopy::Plane { plan, buffers }, images, done);
             }
             _ => {}
         }
