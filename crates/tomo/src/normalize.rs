@@ -12,32 +12,12 @@ use std::ops::Range;
 
 use crate::error::{Error, Result, check_len};
 use crate::flats::{choose, finite_mean, replace_non_finite, weighted_mean};
-use crate::normalize_line::{Reference, Transmission, minus_log, repair};
+pub use crate::normalize_line::Sample;
+use crate::normalize_line::{Reference, Transmission, divide_by_air, fetch, minus_log, repair};
 use pulp::Arch;
 
-/// A raw detector sample.
-pub trait Sample: Copy + Send + Sync + 'static {
-    /// The sample as `f32` (exact for the integer types).
-    fn to_f32(self) -> f32;
-}
-impl Sample for u8 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from(self)
-    }
-}
-impl Sample for u16 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from(self)
-    }
-}
-impl Sample for f32 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-}
+/// Raw lines of a sinogram that are fetched at a time.
+const FETCHED: usize = 8;
 
 /// The mean of the flat fields that were taken together.
 #[derive(Debug, Clone, PartialEq)]
@@ -256,9 +236,15 @@ impl Normalizer {
             self.check_index(angles.end)?;
         }
         let mut counts = Counts::default();
-        for (index, line) in angles.zip(out.chunks_exact_mut(self.columns)) {
+        let raw = |index: usize| {
             let start = (index * self.rows + row) * self.columns;
-            counts += self.line(index, row, &block[start..start + self.columns], line);
+            &block[start..start + self.columns]
+        };
+        for (lines, first) in out.chunks_mut(FETCHED * self.columns).zip(angles.step_by(FETCHED)) {
+            (first..first + lines.len() / self.columns).for_each(|index| fetch(raw(index)));
+            for (index, line) in (first..).zip(lines.chunks_exact_mut(self.columns)) {
+                counts += self.line(index, row, raw(index), line);
+            }
         }
         Ok(counts)
     }
@@ -332,6 +318,24 @@ impl Normalizer {
         raw: &[T],
         out: &mut [f32],
     ) -> usize {
+        let (bad, _) = self.pass(index, row, gain, None, raw, out);
+        if bad > 0 {
+            repair(out);
+        }
+        bad
+    }
+
+    /// One pass over a line: its transmission, or −ln of that where it is to be above a minimum. Returns how many values
+    /// were not finite and how many were raised.
+    fn pass<T: Sample>(
+        &self,
+        index: usize,
+        row: usize,
+        gain: f32,
+        log: Option<f32>,
+        raw: &[T],
+        out: &mut [f32],
+    ) -> (usize, usize) {
         let span = row * self.columns..(row + 1) * self.columns;
         let (before, after, weight) = self.groups[index];
         let beam = &self.beams[before as usize][span.clone()];
@@ -340,15 +344,19 @@ impl Normalizer {
         } else {
             Reference::Between(beam, &self.beams[after as usize][span.clone()], weight)
         };
-        let bad = self.arch.dispatch(Transmission { raw, dark: &self.dark[span], reference, gain, out });
-        if bad > 0 {
-            repair(out);
-        }
-        bad
+        self.arch.dispatch(Transmission { raw, dark: &self.dark[span], reference, gain, log, out })
     }
 
     fn line<T: Sample>(&self, index: usize, row: usize, raw: &[T], out: &mut [f32]) -> Counts {
         let gain = self.gains.get(index).copied().unwrap_or(1.0);
+        if self.options.log && !matches!(self.options.method, FlatMethod::Background { .. }) {
+            let minimum = self.options.minimum_transmission;
+            let (bad, clipped) = self.pass(index, row, gain, Some(minimum), raw, out);
+            if bad == 0 {
+                return Counts { non_finite: 0, clipped };
+            }
+        }
+        // Step by step: what is not finite is repaired before the logarithm.
         let non_finite = self.transmission(index, row, gain, raw, out);
         if let FlatMethod::Background { air } = self.options.method {
             divide_by_air(out, air);
@@ -378,19 +386,5 @@ fn check(options: &NormalizeOptions, columns: usize) -> Result<()> {
             Err(Error::parameter("air", air, format!("it must lie between 1 and the {columns} columns")))
         }
         _ => Ok(()),
-    }
-}
-
-/// Divides a line by the straight line between the means of its `air` outermost values.
-fn divide_by_air(line: &mut [f32], air: usize) {
-    let n = line.len();
-    let mean = |part: &[f32]| {
-        let mean = part.iter().sum::<f32>() / air as f32;
-        if mean > 0.0 { mean } else { 1.0 }
-    };
-    let (left, right) = (mean(&line[..air]), mean(&line[n - air..]));
-    let slope = if n > 1 { (right - left) / (n - 1) as f32 } else { 0.0 };
-    for (j, value) in line.iter_mut().enumerate() {
-        *value /= left + slope * j as f32;
     }
 }
