@@ -12,7 +12,7 @@
 //! so G is a small real Fourier transform, done as matrix products over the pairs (i, N − i).
 
 use super::fw_transform::{Fill, Remove};
-use super::kernels::{BLOCK, STRIP, TILE, round_up};
+use super::kernels::{BLOCK, PAIRS, STRIP, TILE, round_up};
 use super::wavelet::{Wavelet, reflect};
 use crate::aligned::Aligned;
 use crate::error::{Error, Result, check_len};
@@ -147,7 +147,6 @@ impl FourierWavelet {
     pub fn workspace(&self) -> FourierWaveletWorkspace {
         let most = |f: &dyn Fn(&Level) -> usize| Aligned::zeros(self.levels.iter().map(f).max().unwrap_or(0));
         let margin = self.analysis.len();
-        let half = |l: &Level| (l.rows / 2 + 1) * STRIP;
         let split = |l: &Level| round_up(l.columns, SPARE) + 2 * margin + SPARE;
         FourierWaveletWorkspace {
             made_for: self.levels.iter().map(Level::size).collect(),
@@ -157,8 +156,8 @@ impl FourierWavelet {
                 .iter()
                 .map(|l| Aligned::zeros(2 * round_up(l.frequencies, BLOCK) * l.coefficient_stride))
                 .collect(),
-            detail: most(&|l| round_up(l.columns, STRIP) * l.rows),
-            folded: [most(&half), most(&half)],
+            detail: most(&|l| 2 * PAIRS * round_up(l.columns, STRIP)),
+            folded: [Aligned::zeros(PAIRS * STRIP), Aligned::zeros(PAIRS * STRIP)],
             wide: most(&|l| 2 * l.frequencies * l.wide_stride),
             ring: most(&|l| 2 * (margin - 1 + BLOCK) * l.wide_stride),
             line: most(&|l| 2 * l.wide_stride),
@@ -176,7 +175,7 @@ impl FourierWavelet {
             .sum();
         let first = self.levels.first().map_or(0, |l| {
             let ring = 2 * (self.analysis.len() - 1 + BLOCK) * l.wide_stride;
-            (round_up(l.columns, STRIP) + 2 * STRIP) * l.rows + 2 * l.frequencies * l.wide_stride + ring
+            2 * PAIRS * (round_up(l.columns, STRIP) + STRIP) + 2 * l.frequencies * l.wide_stride + ring
         });
         4 * (floats + first)
     }
@@ -186,8 +185,8 @@ impl FourierWavelet {
         self.run(workspace, sinogram, None)
     }
 
-    /// The same for a sinogram that is yet to be made: `fill` is called with ranges of angles, in turn and each once,
-    /// and the lines to be filled, which are used while they are in the cache. The result is that of
+    /// The same for a sinogram that is yet to be made: `fill` is called with ranges of angles, each once and from both
+    /// ends towards the middle, and the lines to be filled, which are used while they are in the cache. The result is that of
     /// [`FourierWavelet::remove`].
     ///
     /// # Errors
@@ -220,6 +219,12 @@ impl FourierWavelet {
 }
 
 impl Level {
+    /// Terms of the low-pass along angles of some output rows.
+    pub(super) fn terms_of(&self, rows: Range<usize>) -> &[(u32, f32)] {
+        let end_of = |row: usize| row.checked_sub(1).map_or(0, |last| self.term_ends[last]);
+        &self.terms[end_of(rows.start)..end_of(rows.end)]
+    }
+
     /// What the buffers of a workspace depend on.
     fn size(&self) -> [usize; 4] {
         [self.rows, self.columns_in, self.columns, self.frequencies]

@@ -3,8 +3,11 @@
 
 use pulp::Simd;
 
-/// Columns of a strip: the unit in which detail coefficients are stored, [strip][row][column].
+/// Columns of a strip: the unit in which detail coefficients are projected.
 pub(crate) const STRIP: usize = 32;
+/// Pairs of lines of the detail (i, N − i) that are made before they are projected; with the lines that they are made of
+/// they stay in the second-level cache.
+pub(crate) const PAIRS: usize = 8;
 /// Columns of a tile of up-sampled coefficients: (tile, frequency, TILE).
 pub(crate) const TILE: usize = 32;
 /// Pairs of taps of the wavelet that is used by default (db5): its loops are unrolled, its taps stay in registers.
@@ -167,8 +170,7 @@ pub(crate) fn split_even_odd(line: &[f32], n: usize, margin: usize, even: &mut [
 }
 
 /// Low- and high-pass with decimation of a split line: for c in 0..n,
-/// low[c] = Σ_m f[2m] odd[c − m] + f[2m+1] even[c − m], the same for high, which goes to row `row` of the
-/// strips of `detail`, `rows` high.
+/// low[c] = Σ_m f[2m] odd[c − m] + f[2m+1] even[c − m], the same for high.
 #[inline(always)]
 pub(crate) fn analyse_line<S: Simd>(
     simd: S,
@@ -177,7 +179,7 @@ pub(crate) fn analyse_line<S: Simd>(
     n: usize,
     filters: &[[f32; 4]],
     low: &mut [f32],
-    high: (&mut [f32], usize, usize),
+    high: &mut [f32],
 ) {
     match <&[[f32; 4]; USUAL]>::try_from(filters) {
         Ok(filters) => down_sample(simd, split, margin, n, filters, low, high),
@@ -193,7 +195,7 @@ fn down_sample<S: Simd>(
     n: usize,
     filters: &[[f32; 4]],
     low: &mut [f32],
-    (detail, row, rows): (&mut [f32], usize, usize),
+    high: &mut [f32],
 ) {
     let weights = splats(simd, filters);
     let mut c = 0;
@@ -207,13 +209,13 @@ fn down_sample<S: Simd>(
             d = simd.mul_add_e_f32s(f[3], e, d);
         }
         store::<S>(low, c, a);
-        store::<S>(detail, (c / STRIP * rows + row) * STRIP + c % STRIP, d);
+        store::<S>(high, c, d);
         c += S::F32_LANES;
     }
 }
 
 /// sums[k] (for `BLOCK` frequencies) = Σ_i matrix[i][k] · rows[i], over one strip.
-/// `matrix` is (rows, BLOCK), `rows` (rows, STRIP); `out` receives BLOCK lines `out_stride` apart.
+/// `matrix` is (rows, BLOCK), `rows` (rows, STRIP); `out` receives BLOCK lines `out_stride` apart, or adds to them.
 #[inline(always)]
 pub(crate) fn project_strip<S: Simd>(
     simd: S,
@@ -222,6 +224,7 @@ pub(crate) fn project_strip<S: Simd>(
     out: &mut [f32],
     out_stride: usize,
     column: usize,
+    adds: bool,
 ) {
     let lanes = S::F32_LANES;
     let mut at = 0;
@@ -229,6 +232,12 @@ pub(crate) fn project_strip<S: Simd>(
         let zero = simd.splat_f32s(0.0);
         let mut sums = [[zero; 2]; BLOCK];
         let second = at + lanes;
+        if adds {
+            for k in 0..BLOCK {
+                let place = k * out_stride + column;
+                sums[k] = [load::<S>(out, place + at), load::<S>(out, place + second)];
+            }
+        }
         for (weights, row) in matrix.chunks_exact(BLOCK).zip(rows.chunks_exact(STRIP)) {
             let (x, y) = (load::<S>(row, at), load::<S>(row, second));
             for k in 0..BLOCK {
