@@ -160,7 +160,7 @@ impl FourierWavelet {
             folded: [Aligned::zeros(PAIRS * STRIP), Aligned::zeros(PAIRS * STRIP)],
             wide: most(&|l| 2 * l.frequencies * l.wide_stride),
             ring: most(&|l| 2 * (margin - 1 + BLOCK) * l.wide_stride),
-            line: most(&|l| 2 * l.wide_stride),
+            line: most(&|l| 4 * l.wide_stride),
             even: most(&split),
             odd: most(&split),
         }

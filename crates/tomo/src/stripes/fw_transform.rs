@@ -2,10 +2,9 @@
 //! correction.
 
 use super::fourier_wavelet::{FourierWavelet, FourierWaveletWorkspace, Level, SPARE};
-use super::kernels::{
-    BLOCK, MAX_TAPS, PAIRS, STRIP, TILE, add, analyse_line, combine_rows, combine_two_rows, load,
-    project_strip, round_up, split_even_odd, store, synthesis_sums, synthesise_line, synthesise_rows,
-};
+use super::fw_analysis::analyse;
+use super::kernels::{BLOCK, MAX_TAPS, TILE, round_up};
+use super::kernels_up::{add, synthesis_sums, synthesise_line, synthesise_rows};
 use crate::error::{Error, Result};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -47,145 +46,10 @@ impl WithSimd for Remove<'_, '_> {
     }
 }
 
-/// Level n: approximation into `images[n]`, damped frequencies of the detail into `coefficients[n]`.
-///
-/// Lines i and N − i of the detail enter the same products, so they are made from both ends towards the middle and summed
-/// up a few at a time, while they are in the cache: the detail as a whole is too large for it.
-#[inline(always)]
-fn analyse<S: Simd>(
-    simd: S,
-    plan: &FourierWavelet,
-    n: usize,
-    workspace: &mut FourierWaveletWorkspace,
-    sinogram: &mut [f32],
-    fill: Option<&mut Fill<'_>>,
-) -> Result<()> {
-    let level = &plan.levels[n];
-    let FourierWaveletWorkspace { images, coefficients, detail, folded, line, even, odd, .. } = workspace;
-    let (before, after) = images.split_at_mut(n);
-    let image = &mut after[0];
-    let mut input = Input { sinogram, columns: plan.columns, missing: 0..plan.angles, fill };
-    let (mut line, mut next) = line.split_at_mut(level.wide_stride);
-    let (half, width, margin) = (level.rows / 2 + 1, round_up(level.columns, STRIP), plan.analysis.len());
-    let [plus, minus] = folded;
-    let lines = round_up(level.frequencies, BLOCK);
-    let stride = level.coefficient_stride;
-    let (cos, sin) = coefficients[n].split_at_mut(lines * stride);
-    for first in (0..half).step_by(PAIRS) {
-        let end = (first + PAIRS).min(half);
-        // Lines N − i, as far as they are others.
-        let mirrored = (level.rows + 1 - end).max(end)..(level.rows + 1 - first).min(level.rows);
-        for (rows, side) in [(first..end, Side::Front), (mirrored, Side::Back)] {
-            if n == 0 {
-                input.bring(simd, level.terms_of(rows.clone()), side)?;
-            }
-            let (source, source_stride) = match before.last() {
-                Some(image) => (&image[..], plan.levels[n - 1].stride),
-                None => (&*input.sinogram, plan.columns),
-            };
-            // Whether this row has been combined already, together with the one before.
-            let mut ahead = false;
-            for row in rows.clone() {
-                if ahead {
-                    std::mem::swap(&mut line, &mut next);
-                    ahead = false;
-                } else {
-                    let following = row + 1..(row + 2).min(rows.end);
-                    let both = [level.terms_of(row..row + 1), level.terms_of(following)];
-                    let (line, next) = (&mut line[..level.columns_in], &mut next[..level.columns_in]);
-                    ahead = combine_two_rows(simd, source, source_stride, both, line, next);
-                    if !ahead {
-                        combine_rows(simd, source, source_stride, level.columns_in, both[0], line);
-                    }
-                }
-                split_even_odd(line, level.columns_in, margin, even, odd);
-                let low = &mut image[row * level.stride..(row + 1) * level.stride];
-                let slot = match side {
-                    Side::Front => row - first,
-                    Side::Back => PAIRS + level.rows - row - first,
-                };
-                let high = &mut detail[slot * width..(slot + 1) * width];
-                analyse_line(simd, (even, odd), margin, level.columns, &plan.analysis, low, high);
-            }
-        }
-        for column in (0..width).step_by(STRIP) {
-            fold(simd, (detail, width, column), first..end, level.rows, plus, minus);
-            for block in 0..lines / BLOCK {
-                let matrix = (block * half + first) * BLOCK..(block * half + end) * BLOCK;
-                let out = block * BLOCK * stride;
-                for ((matrices, rows), out) in
-                    level.project.iter().zip([&*plus, &*minus]).zip([&mut cos[out..], &mut sin[out..]])
-                {
-                    project_strip(simd, &matrices[matrix.clone()], rows, out, stride, column, first > 0);
-                }
-            }
-        }
-    }
-    for part in [cos, sin] {
-        for (line, weight) in part.chunks_exact_mut(stride).zip(&level.weights) {
-            line[..level.columns].iter_mut().for_each(|c| *c *= weight);
-        }
-    }
-    match n {
-        0 => input.finish(),
-        _ => Ok(()),
-    }
-}
-
-/// The end of the sinogram that lines are wanted at.
-#[derive(Clone, Copy)]
-enum Side {
-    Front,
-    Back,
-}
-
-/// A sinogram whose lines come into the cache, or are made, as they are needed: from both ends.
-struct Input<'a, 'b> {
-    sinogram: &'a mut [f32],
-    columns: usize,
-    missing: Range<usize>,
-    fill: Option<&'a mut Fill<'b>>,
-}
-
-impl Input<'_, '_> {
-    /// Sees to it that the lines of all these terms are there, and with them those between them and their end.
-    #[inline(always)]
-    fn bring<S: Simd>(&mut self, simd: S, terms: &[(u32, f32)], side: Side) -> Result<()> {
-        let lines = terms.iter().map(|(line, _)| *line as usize);
-        let Range { start, end } = self.missing;
-        let wanted = match side {
-            Side::Front => start..lines.max().map_or(start, |line| (line + 1).clamp(start, end)),
-            Side::Back => lines.min().map_or(end, |line| line.clamp(start, end))..end,
-        };
-        self.missing = match side {
-            Side::Front => wanted.end..end,
-            Side::Back => start..wanted.start,
-        };
-        let here = &mut self.sinogram[wanted.start * self.columns..wanted.end * self.columns];
-        match &mut self.fill {
-            Some(fill) if !wanted.is_empty() => fill(wanted, here),
-            Some(_) => Ok(()),
-            None => {
-                touch(simd, here);
-                Ok(())
-            }
-        }
-    }
-
-    /// Makes the lines that nothing needed.
-    fn finish(self) -> Result<()> {
-        let rest = self.missing.start * self.columns..self.missing.end * self.columns;
-        match self.fill {
-            Some(fill) if !rest.is_empty() => fill(self.missing, &mut self.sinogram[rest]),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Brings lines into the cache: read for themselves they come at the speed of memory, which work on them does not keep
 /// up with.
 #[inline(always)]
-fn touch<S: Simd>(simd: S, lines: &[f32]) {
+pub(super) fn touch<S: Simd>(simd: S, lines: &[f32]) {
     let zero = simd.splat_f32s(0.0);
     let mut sums = [zero; 4];
     for four in S::as_simd_f32s(lines).0.chunks_exact(4) {
@@ -195,34 +59,6 @@ fn touch<S: Simd>(simd: S, lines: &[f32]) {
     }
     for sum in sums {
         std::hint::black_box(simd.reduce_sum_f32s(sum));
-    }
-}
-
-/// Sums and differences of the detail's lines i and N − i, those columns of a strip, for some i ≤ N/2.
-#[inline(always)]
-fn fold<S: Simd>(
-    simd: S,
-    (detail, stride, column): (&[f32], usize, usize),
-    lines: Range<usize>,
-    n: usize,
-    plus: &mut [f32],
-    minus: &mut [f32],
-) {
-    let pairs = plus.chunks_exact_mut(STRIP).zip(minus.chunks_exact_mut(STRIP));
-    for (slot, (i, (plus, minus))) in lines.zip(pairs).enumerate() {
-        let at = |slot: usize| slot * stride + column..slot * stride + column + STRIP;
-        let here = &detail[at(slot)];
-        if i == 0 || 2 * i == n {
-            plus.copy_from_slice(here);
-            minus.fill(0.0);
-            continue;
-        }
-        let there = &detail[at(PAIRS + slot)];
-        for at in (0..STRIP).step_by(S::F32_LANES) {
-            let (a, b) = (load::<S>(here, at), load::<S>(there, at));
-            store::<S>(plus, at, simd.add_f32s(a, b));
-            store::<S>(minus, at, simd.sub_f32s(a, b));
-        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Inner loops of the Fourier-wavelet filter. Lines are padded to whole vectors, so there are no tails
-//! except at the sinogram itself; what is computed in the padding is finite and never used.
+//! Inner loops of the Fourier-wavelet filter, those of its way down. Lines are padded to whole vectors, so there are no
+//! tails except at the sinogram itself; what is computed in the padding is finite and never used.
 
 use pulp::Simd;
 
@@ -11,7 +11,7 @@ pub(crate) const PAIRS: usize = 8;
 /// Columns of a tile of up-sampled coefficients: (tile, frequency, TILE).
 pub(crate) const TILE: usize = 32;
 /// Pairs of taps of the wavelet that is used by default (db5): its loops are unrolled, its taps stay in registers.
-const USUAL: usize = 5;
+pub(crate) const USUAL: usize = 5;
 /// Frequencies that one pass over a strip accumulates (5 × 2 registers of 16).
 pub(crate) const BLOCK: usize = 5;
 /// Most taps of a filter (order 20).
@@ -82,69 +82,81 @@ fn weighted_sum<S: Simd>(simd: S, lines: &[&[f32]], weights: &[S::f32s], out: &m
     }
 }
 
-/// Two neighbouring output lines of [`combine_rows`] at once, which have all but two of their rows in common. It does
-/// so, and says so, where the filter is the usual one and neither line reaches beyond the border.
+/// `ROWS` neighbouring output lines of [`combine_rows`] at once, which have all but two of their rows in common with the
+/// next: `LINES` = 2 (`USUAL` + `ROWS` − 1) in all. Output lines are `wide` apart. It does so, and says so, where the
+/// filter is the usual one and none of the lines reaches beyond the border.
 #[inline(always)]
-pub(crate) fn combine_two_rows<S: Simd>(
+pub(crate) fn combine_neighbours<S: Simd, const ROWS: usize, const LINES: usize>(
     simd: S,
-    source: &[f32],
-    stride: usize,
-    [terms, next_terms]: [&[(u32, f32)]; 2],
+    source: (&[f32], usize),
+    width: usize,
+    terms: [&[(u32, f32)]; ROWS],
     out: &mut [f32],
-    next: &mut [f32],
+    wide: usize,
 ) -> bool {
     const TAPS: usize = 2 * USUAL;
-    let Some(&(last, _)) = next_terms.first() else { return false };
+    let (source, stride) = source;
+    let Some(&(last, _)) = terms.last().and_then(|terms| terms.first()) else { return false };
     let falls = |terms: &[(u32, f32)], from: u32| {
         terms.len() == TAPS && terms.iter().zip((0..=from).rev()).all(|((row, _), wanted)| *row == wanted)
     };
-    if last < TAPS as u32 + 1 || !falls(next_terms, last) || !falls(terms, last - 2) {
+    let from = (0..ROWS as u32).rev().map(|k| last.saturating_sub(2 * k));
+    if (last as usize) + 1 < LINES || !terms.iter().zip(from).all(|(terms, from)| falls(terms, from)) {
         return false;
     }
-    let width = out.len();
     let (whole, lanes) = (width / S::F32_LANES, S::F32_LANES);
-    let mut lines: [&[f32]; TAPS + 2] = [&[]; TAPS + 2];
-    for (t, line) in lines.iter_mut().enumerate() {
+    let mut lines: [&[f32]; LINES] = [&[]; LINES];
+    let mut vectors: [&[S::f32s]; LINES] = [&[]; LINES];
+    for (t, (line, vectors)) in lines.iter_mut().zip(&mut vectors).enumerate() {
         let start = (last as usize - t) * stride;
         *line = &source[start..start + width];
-    }
-    let mut weights = [simd.splat_f32s(0.0); TAPS];
-    for (weight, (_, tap)) in weights.iter_mut().zip(terms) {
-        *weight = simd.splat_f32s(*tap);
-    }
-    let mut vectors: [&[S::f32s]; TAPS + 2] = [&[]; TAPS + 2];
-    for (vectors, line) in vectors.iter_mut().zip(&lines) {
         *vectors = &S::as_simd_f32s(line).0[..whole];
     }
-    let ((body, rest), (next_body, next_rest)) = (S::as_mut_simd_f32s(out), S::as_mut_simd_f32s(next));
-    let (body, next_body) = (&mut body[..whole], &mut next_body[..whole]);
-    let mut x = [simd.splat_f32s(0.0); TAPS + 2];
+    let mut weights = [simd.splat_f32s(0.0); TAPS];
+    for (weight, (_, tap)) in weights.iter_mut().zip(terms[0]) {
+        *weight = simd.splat_f32s(*tap);
+    }
+    let mut outs: [(&mut [S::f32s], &mut [f32]); ROWS] = std::array::from_fn(|_| Default::default());
+    for (outs, out) in outs.iter_mut().zip(out.chunks_exact_mut(wide)) {
+        let (body, rest) = S::as_mut_simd_f32s(&mut out[..width]);
+        *outs = (&mut body[..whole], rest);
+    }
+    let mut x = [simd.splat_f32s(0.0); LINES];
     for v in 0..whole {
         for (x, line) in x.iter_mut().zip(&vectors) {
             *x = line[v];
         }
-        (body[v], next_body[v]) = two_sums(simd, &weights, &x);
+        let sums = neighbouring_sums::<S, ROWS>(simd, &weights, &x);
+        for (out, sum) in outs.iter_mut().zip(sums) {
+            out.0[v] = sum;
+        }
     }
-    if !rest.is_empty() {
+    if whole * lanes < width {
         for (x, line) in x.iter_mut().zip(&lines) {
             *x = simd.partial_load_f32s(&line[whole * lanes..]);
         }
-        let (sum, next_sum) = two_sums(simd, &weights, &x);
-        simd.partial_store_f32s(rest, sum);
-        simd.partial_store_f32s(next_rest, next_sum);
+        let sums = neighbouring_sums::<S, ROWS>(simd, &weights, &x);
+        for (out, sum) in outs.iter_mut().zip(sums) {
+            simd.partial_store_f32s(out.1, sum);
+        }
     }
     true
 }
 
-/// Σ_j weights[j] · x[j + 2], and Σ_j weights[j] · x[j].
+/// Σ_j weights[j] · x[j + 2 (ROWS − 1 − r)] for each row r.
 #[inline(always)]
-fn two_sums<S: Simd>(simd: S, weights: &[S::f32s], x: &[S::f32s]) -> (S::f32s, S::f32s) {
-    let (mut a, mut b) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-    for (weight, pair) in weights.iter().zip(x.windows(3)) {
-        a = simd.mul_add_e_f32s(*weight, pair[2], a);
-        b = simd.mul_add_e_f32s(*weight, pair[0], b);
+fn neighbouring_sums<S: Simd, const ROWS: usize>(
+    simd: S,
+    weights: &[S::f32s; 2 * USUAL],
+    x: &[S::f32s],
+) -> [S::f32s; ROWS] {
+    let mut sums = [simd.splat_f32s(0.0); ROWS];
+    for (r, sum) in sums.iter_mut().enumerate() {
+        for (weight, x) in weights.iter().zip(&x[2 * (ROWS - 1 - r)..]) {
+            *sum = simd.mul_add_e_f32s(*weight, *x, *sum);
+        }
     }
-    (a, b)
+    sums
 }
 
 /// Splits the symmetric extension of `line[..n]` into even and odd samples, `margin` before the first.
@@ -254,135 +266,12 @@ pub(crate) fn project_strip<S: Simd>(
     }
 }
 
-/// sums[b] = Σ_k matrix[k][b] · tile[k], two vectors at `at`; `tile` is (frequencies, TILE).
-#[inline(always)]
-pub(crate) fn synthesis_sums<S: Simd>(
-    simd: S,
-    matrix: &[f32],
-    tile: &[f32],
-    at: usize,
-) -> [[S::f32s; 2]; BLOCK] {
-    let lanes = S::F32_LANES;
-    let zero = simd.splat_f32s(0.0);
-    let mut sums = [[zero; 2]; BLOCK];
-    for (weights, line) in matrix.chunks_exact(BLOCK).zip(tile.chunks_exact(TILE)) {
-        let (x, y) = (load::<S>(line, at), load::<S>(line, at + lanes));
-        for b in 0..BLOCK {
-            let w = simd.splat_f32s(weights[b]);
-            sums[b][0] = simd.mul_add_e_f32s(w, x, sums[b][0]);
-            sums[b][1] = simd.mul_add_e_f32s(w, y, sums[b][1]);
-        }
-    }
-    sums
-}
-
-/// Up-sampling low- or high-pass of a line: for q in 0..count, out[2q] = Σ_j f[2j] x[q+reach−j] and
-/// out[2q+1] = Σ_j f[2j+1] x[q+reach−j] where reach = taps/2 − 1; `scratch` holds 2 · count values in whole vectors.
-/// `taps` are pairs (f[2j], f[2j+1]).
-#[inline(always)]
-pub(crate) fn synthesise_line<S: Simd>(
-    simd: S,
-    line: &[f32],
-    taps: &[[f32; 2]],
-    count: usize,
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    let count = round_up(count, S::F32_LANES);
-    let (even, odd) = scratch[..2 * count].split_at_mut(count);
-    match <&[[f32; 2]; USUAL]>::try_from(taps) {
-        Ok(taps) => up_sample(simd, line, taps, even, odd),
-        Err(_) => up_sample(simd, line, taps, even, odd),
-    }
-    for ((pair, e), o) in out.chunks_exact_mut(2).zip(even.iter()).zip(odd.iter()) {
-        pair[0] = *e;
-        pair[1] = *o;
-    }
-}
-
-#[inline(always)]
-fn up_sample<S: Simd>(simd: S, line: &[f32], taps: &[[f32; 2]], even: &mut [f32], odd: &mut [f32]) {
-    let (reach, weights) = (taps.len() - 1, splats(simd, taps));
-    let (even, odd) = (S::as_mut_simd_f32s(even).0, S::as_mut_simd_f32s(odd).0);
-    for (v, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
-        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (j, f) in weights[..taps.len()].iter().enumerate() {
-            let x = load::<S>(line, v * S::F32_LANES + reach - j);
-            e = simd.mul_add_e_f32s(f[0], x, e);
-            o = simd.mul_add_e_f32s(f[1], x, o);
-        }
-        (*even, *odd) = (e, o);
-    }
-}
-
 /// Taps as vectors, which stay in registers where their number is known.
 #[inline(always)]
-fn splats<S: Simd, const N: usize>(simd: S, taps: &[[f32; N]]) -> [[S::f32s; N]; MAX_TAPS / 2] {
+pub(super) fn splats<S: Simd, const N: usize>(simd: S, taps: &[[f32; N]]) -> [[S::f32s; N]; MAX_TAPS / 2] {
     let mut weights = [[simd.splat_f32s(0.0); N]; MAX_TAPS / 2];
     for (weights, taps) in weights.iter_mut().zip(taps) {
         *weights = taps.map(|tap| simd.splat_f32s(tap));
     }
     weights
-}
-
-/// Up-sampling low-pass along angles, a pair of output lines: even = Σ_j f[2j] lines[j], odd likewise with f[2j+1].
-/// They are stored in `even` and `odd`, or subtracted from them; either of these may be empty.
-#[inline(always)]
-pub(crate) fn synthesise_rows<S: Simd, const SUBTRACT: bool>(
-    simd: S,
-    lines: &[&[f32]],
-    taps: &[[f32; 2]],
-    even: &mut [f32],
-    odd: &mut [f32],
-) {
-    match (<&[&[f32]; USUAL]>::try_from(lines), <&[[f32; 2]; USUAL]>::try_from(taps)) {
-        (Ok(lines), Ok(taps)) => combine_pair::<S, SUBTRACT>(simd, lines, taps, even, odd),
-        _ => combine_pair::<S, SUBTRACT>(simd, lines, taps, even, odd),
-    }
-}
-
-#[inline(always)]
-fn combine_pair<S: Simd, const SUBTRACT: bool>(
-    simd: S,
-    lines: &[&[f32]],
-    taps: &[[f32; 2]],
-    even: &mut [f32],
-    odd: &mut [f32],
-) {
-    let weights = splats(simd, taps);
-    let width = even.len().max(odd.len());
-    let mut vectors: [&[S::f32s]; MAX_TAPS / 2] = [&[]; MAX_TAPS / 2];
-    let count = width.div_ceil(S::F32_LANES);
-    for (vectors, line) in vectors.iter_mut().zip(lines) {
-        *vectors = &S::as_simd_f32s(line).0[..count];
-    }
-    for v in 0..count {
-        let (mut e, mut o) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (line, f) in vectors[..lines.len()].iter().zip(&weights) {
-            e = simd.mul_add_e_f32s(f[0], line[v], e);
-            o = simd.mul_add_e_f32s(f[1], line[v], o);
-        }
-        put::<S, SUBTRACT>(simd, even, v * S::F32_LANES, e);
-        put::<S, SUBTRACT>(simd, odd, v * S::F32_LANES, o);
-    }
-}
-
-/// line[at..] += value
-#[inline(always)]
-pub(crate) fn add<S: Simd>(simd: S, line: &mut [f32], at: usize, value: S::f32s) {
-    let sum = simd.add_f32s(load::<S>(line, at), value);
-    store::<S>(line, at, sum);
-}
-
-/// line[at..] = value, or line[at..] −= value, up to the line's end.
-#[inline(always)]
-fn put<S: Simd, const SUBTRACT: bool>(simd: S, line: &mut [f32], at: usize, value: S::f32s) {
-    if at + S::F32_LANES <= line.len() {
-        let value = if SUBTRACT { simd.sub_f32s(load::<S>(line, at), value) } else { value };
-        store::<S>(line, at, value);
-    } else if at < line.len() {
-        let x = simd.partial_load_f32s(&line[at..]);
-        let value = if SUBTRACT { simd.sub_f32s(x, value) } else { value };
-        simd.partial_store_f32s(&mut line[at..], value);
-    }
 }

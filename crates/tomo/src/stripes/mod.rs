@@ -2,8 +2,10 @@
 //! shared by threads; each thread keeps a workspace. Non-finite input is refused, since it would spread.
 
 mod fourier_wavelet;
+mod fw_analysis;
 mod fw_transform;
 mod kernels;
+mod kernels_up;
 mod smoothing;
 mod titarenko;
 pub mod wavelet;
