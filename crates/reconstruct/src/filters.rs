@@ -175,6 +175,33 @@ pub(crate) fn spool(
     Ok(())
 }
 
+/// Wall and CPU seconds of passing all projections through what `spooled` needs, learnt from a few of them on the
+/// threads of the current pool.
+pub(crate) fn pass(prepared: &Prepared, recipe: &Recipe, spooled: Spooled) -> Result<(f64, f64)> {
+    let source = &prepared.source;
+    // As many as keep the threads busy, in whole chunks.
+    let step = source.scan().projection_step().max(1);
+    let count = rayon::current_num_threads().next_multiple_of(step).min(source.projections());
+    let mut samples = Samples::empty(source.scan().info().dtype);
+    // Made once, however many projections there are.
+    let filters = match spooled {
+        Spooled::Transmission => Some(Filters::new(prepared, recipe)?),
+        Spooled::Counts => None,
+    };
+    let (began, cpu) = (std::time::Instant::now(), crate::clocks::process_cpu_s());
+    match filters {
+        Some(filters) => {
+            std::hint::black_box(filters.apply(source, 0..count, &mut samples, &(0..source.rows()))?);
+        }
+        None => {
+            source.read_projections(0..count, &mut samples)?;
+            std::hint::black_box(samples.to_f32());
+        }
+    }
+    let times = source.projections() as f64 / count as f64;
+    Ok((times * began.elapsed().as_secs_f64(), times * (crate::clocks::process_cpu_s() - cpu)))
+}
+
 /// The wanted rows of whole frames.
 fn crop(frames: &[f32], frame: usize, columns: usize, rows: &Range<usize>) -> Vec<f32> {
     let mut out = Vec::with_capacity(frames.len() / frame * rows.len() * columns);

@@ -11,12 +11,21 @@ use crate::queue::{Batch, Sink, Spent, WriteQueue};
 /// Size of each file, about a slice.
 const FILE: usize = 16 << 20;
 
-/// Bytes a second that the disk under `folder` takes, written as a job does and synced. Writes about `bytes`
-/// in temporary files and removes them.
+/// What a disk takes, and what it costs to hand it over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disk {
+    /// Bytes a second, synced.
+    pub bytes_per_s: f64,
+    /// CPU seconds a byte of the threads that write, without the digest.
+    pub cpu_s_per_byte: f64,
+}
+
+/// Measures the disk under `folder`, written as a job does and synced. Writes about `bytes` in temporary files and
+/// removes them.
 ///
 /// # Errors
 /// A folder that is absent, read-only or full.
-pub fn disk(folder: &Path, bytes: u64) -> Result<f64> {
+pub fn disk(folder: &Path, bytes: u64) -> Result<Disk> {
     let own = folder.join(format!(".beamrail-speed-{}", std::process::id()));
     std::fs::create_dir(&own).map_err(|e| Error::io("measure the disk in", &own, e))?;
     let speed = measure(&own, bytes);
@@ -24,7 +33,7 @@ pub fn disk(folder: &Path, bytes: u64) -> Result<f64> {
     speed
 }
 
-fn measure(own: &Path, bytes: u64) -> Result<f64> {
+fn measure(own: &Path, bytes: u64) -> Result<Disk> {
     let count = (bytes / FILE as u64).max(1);
     let queue = WriteQueue::new(own.to_owned(), 2)?;
     let pool = PagePool::new(4, FILE);
@@ -50,5 +59,6 @@ fn measure(own: &Path, bytes: u64) -> Result<f64> {
         let _ = std::fs::remove_file(file);
     }
     synced?;
-    Ok((count * FILE as u64) as f64 / seconds)
+    let written = (count * FILE as u64) as f64;
+    Ok(Disk { bytes_per_s: written / seconds, cpu_s_per_byte: spent.seconds().0 / written })
 }

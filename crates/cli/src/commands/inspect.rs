@@ -118,7 +118,12 @@ fn cost(estimate: &Result<Estimate, String>) -> String {
             let [z, y, x] = estimate.shape;
             table.row("  volume", format!("{x} × {y} × {z} voxels (x, y, z), {}", estimate.unit));
             let pair = 1e3 * estimate.pair_cpu_s / 2.0;
-            table.row("  computing", format!("{pair:.1} ms a slice on each of {} threads", estimate.threads));
+            let given = format!("{} threads got {:.1} cores", estimate.threads, estimate.cores);
+            table.row(
+                "  start",
+                format!("{}: the rotation centre and its evidence", seconds(estimate.start_s)),
+            );
+            table.row("  computing", format!("{pair:.1} ms of one core a slice; {given}"));
             match estimate.disk_bytes_per_s {
                 Some(rate) => table.row("  disk", format!("{}/s", bytes(rate as u64))),
                 None => table.row("  disk", "not measured: the output folder cannot be written"),

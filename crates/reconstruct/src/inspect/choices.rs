@@ -3,19 +3,14 @@
 use serde::Serialize;
 use volume::{OmeZarr, Scaling};
 
-use super::Estimate;
-use super::measure::Measured;
-use crate::chain::Chain;
+use super::model::{Machine, Work};
+use super::{Basis, Estimate, start};
 use crate::plan::{Plan, Write};
 use crate::recipe::{OutputType, ZarrCompression};
-use crate::source::Source;
 use crate::{Result, memory, outputs, quick};
 
-/// CPU seconds of what stands before and after the stream (opening, the centre, the pictures), in pairs of slices:
-/// measured as 14 pairs at 2560 columns, 56 at 1024 and 70 at 512, where pairs are cheap.
-fn start_pairs(columns: usize) -> f64 {
-    (14.0 * (2560.0 / columns as f64).powf(1.5)).min(70.0)
-}
+/// What the final preview, with three planes, takes to draw, in quick looks, which have one.
+const PREVIEW: f64 = 2.0;
 
 /// One way to write the volume.
 #[derive(Debug, Clone, Serialize)]
@@ -39,13 +34,8 @@ pub struct Choice {
 }
 
 /// All choices, the plan's own first.
-pub(super) fn choices(
-    estimate: &Estimate,
-    measured: &Measured,
-    source: &Source,
-    chain: &Chain,
-    plan: &Plan,
-) -> Result<Vec<Choice>> {
+pub(super) fn choices(estimate: &Estimate, basis: &Basis<'_>) -> Result<Vec<Choice>> {
+    let plan = basis.plan;
     use OutputType::{Float32, Uint8, Uint16};
     use ZarrCompression::{Lz4, Zstd};
     let own = (plan.write, plan.recipe.output.dtype, plan.recipe.zarr.compression);
@@ -76,56 +66,73 @@ pub(super) fn choices(
             plan.recipe.zarr.compression = compression;
             plan.scaling = match dtype {
                 Float32 => None,
-                _ => Some(quick::range(&plan.recipe, &measured.histogram)?),
+                _ => Some(quick::range(&plan.recipe, &basis.measured.histogram)?),
             };
-            choice(estimate, measured, source, chain, &plan)
+            choice(estimate, basis, &plan)
         })
         .collect()
 }
 
-fn choice(
-    estimate: &Estimate,
-    measured: &Measured,
-    source: &Source,
-    chain: &Chain,
-    plan: &Plan,
-) -> Result<Choice> {
+fn choice(estimate: &Estimate, basis: &Basis<'_>, plan: &Plan) -> Result<Choice> {
+    let (measured, start, source) = (&basis.measured, &basis.start, &basis.prepared.source);
     let spec = outputs::spec(plan, "", None);
-    let slices = plan.slices() as f64;
-    let start = measured.pair_cpu_s * start_pairs(source.columns());
-    let mut cpu_s = start + measured.pair_cpu_s * slices / 2.0;
-    let (mut tiff_bytes, mut zarr_bytes) = (0, 0);
-    if plan.write.tiff {
-        tiff_bytes = spec.bytes() + 4096 * plan.slices() as u64;
-        cpu_s += measured.digest_cpu_s * slices * spec.dtype.bytes() as f64 / 4.0;
-    }
-    if plan.write.zarr {
-        let stored: Vec<_> = measured.images.iter().map(|image| spec.store(image)).collect();
-        let views: Vec<_> = stored.iter().map(|voxels| voxels.view()).collect();
-        let sampled =
-            OmeZarr::sample(&spec, outputs::version(plan), outputs::compression(&plan.recipe), &views)?;
-        let times = slices / measured.images.len() as f64;
-        zarr_bytes = (sampled.bytes as f64 * times) as u64;
-        cpu_s += sampled.cpu_s * times;
-    }
-    let threads = estimate.threads as f64;
-    let computing = cpu_s / threads;
-    let disk = estimate
-        .disk_bytes_per_s
-        .map_or(0.0, |rate| start / threads + (tiff_bytes + zarr_bytes) as f64 / rate);
-    let mut demand = outputs::demand(source, plan, chain);
-    let layout = memory::plan(estimate.memory_budget, estimate.threads, &demand);
+    let slices = plan.slices();
+    let mut demand = outputs::demand(source, plan, basis.chain);
+    let layout = memory::plan(estimate.memory_budget, estimate.threads, &demand).ok();
     // Where all rows are reconstructed no worker fills its spare image.
     demand.workspace = demand.workspace.saturating_sub((plan.slice_columns * plan.slice_columns * 4) as u64);
+    let memory_bytes = layout.map_or(0, |layout| layout.expected(slices, &demand));
+
+    let (store_cpu_s, stored) = measured.stored(&spec);
+    let mut slice_cpu_s =
+        measured.pair_cpu_s / 2.0 + measured.row_cpu_s + measured.sample_cpu_s + store_cpu_s;
+    let handing = basis.disk.map_or(0.0, |disk| disk.cpu_s_per_byte);
+    let (mut tiff_bytes, mut zarr_bytes) = (0, 0);
+    if plan.write.tiff {
+        tiff_bytes = spec.bytes() + 4096 * slices as u64;
+        slice_cpu_s += tiff_bytes as f64 / slices as f64 * (measured.digest_cpu_s + handing);
+    }
+    if plan.write.zarr {
+        let views: Vec<_> = stored
+            .iter()
+            .map(|pages| outputs::voxels(spec.dtype, &pages[..spec.slice_voxels() * spec.dtype.bytes()]))
+            .collect();
+        let (version, compression) = (outputs::version(plan), outputs::compression(&plan.recipe));
+        // On all threads, as it is done in a job.
+        let sampled = basis.pool.install(|| OmeZarr::sample(&spec, version, compression, &views))?;
+        let count = views.len() as f64;
+        zarr_bytes = (sampled.bytes as f64 * slices as f64 / count) as u64;
+        slice_cpu_s += (sampled.cpu_s + sampled.bytes as f64 * handing) / count;
+    }
+    let cores = measured.share * estimate.threads as f64;
+    // The quick look is one more pair and its picture; the scan's digest runs beside the slices.
+    let once_cpu_s = measured.pair_cpu_s
+        + basis.drawing_cpu_s
+        + measured.input_cpu_s * source.scan().info().file_bytes as f64
+        + measured.fresh_cpu_s * memory_bytes as f64;
+    // The values of integers are sampled and the last picture is drawn by one thread while the others wait.
+    let alone = start::sampled_pairs(plan) as f64 * (measured.pair_cpu_s + 2.0 * measured.row_cpu_s)
+        + PREVIEW * basis.drawing_cpu_s;
+    let passed =
+        if start::sampled_pairs(plan) > 0 && source.scan().needs_spool() { start.pass_s } else { 0.0 };
+    let search = start.pairs * measured.pair_cpu_s;
+    let work = Work {
+        around_s: start.seconds + search / cores + passed + alone / measured.share,
+        around_cpu_s: start.cpu_s + search + alone,
+        once_cpu_s,
+        slice_cpu_s,
+        slice_bytes: (tiff_bytes + zarr_bytes) as f64 / slices as f64,
+    };
+    let time = work.time(slices, &Machine { cores, disk_bytes_per_s: estimate.disk_bytes_per_s });
     Ok(Choice {
         options: options(plan),
         tiff_bytes,
         zarr_bytes,
         rounding: rounding(&spec),
-        cpu_s,
-        seconds: computing.max(disk),
-        limit: if disk > computing { "disk" } else { "computing" },
-        memory_bytes: layout.map_or(0, |layout| layout.expected(plan.slices(), &demand)),
+        cpu_s: time.cpu_s,
+        seconds: time.seconds,
+        limit: time.limit,
+        memory_bytes,
     })
 }
 
