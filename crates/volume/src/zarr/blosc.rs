@@ -9,6 +9,8 @@
 use lz4::block::{CompressionMode, compress_to_buffer};
 use pulp::Arch;
 
+use super::digest::Digest;
+
 /// Bytes before the table of blocks; also what a container is larger than its content at most.
 pub(super) const HEADER: usize = 16;
 /// Version of the container, and of LZ4 in it.
@@ -65,8 +67,15 @@ impl Lz4 {
 
     /// Encodes a chunk of `bytes` into `out`, which takes [`HEADER`] bytes more, and returns the length.
     /// `lines` calls what it is given with the chunk's bytes in order, in pieces of whole voxels; it is called
-    /// twice where they turn out incompressible.
-    pub(super) fn encode(&self, bytes: usize, out: &mut [u8], lines: &mut dyn FnMut(&mut Take<'_>)) -> usize {
+    /// twice where they turn out incompressible. What has been encoded is hashed at once, where a digest is
+    /// wanted; it begins anew.
+    pub(super) fn encode(
+        &self,
+        bytes: usize,
+        out: &mut [u8],
+        mut digest: Option<&mut Digest>,
+        lines: &mut dyn FnMut(&mut Take<'_>),
+    ) -> usize {
         let out = &mut out[..bytes + HEADER];
         let block = self.block(bytes).max(1);
         let unsplit = block / self.voxel < SHORTEST;
@@ -79,6 +88,9 @@ impl Lz4 {
         if bytes >= SHORTEST {
             out[2] = flags;
             let at = HEADER + 4 * bytes.div_ceil(block);
+            if let Some(digest) = &mut digest {
+                **digest = Digest::new(at);
+            }
             let mut stream = Stream {
                 options: self,
                 unsplit,
@@ -89,6 +101,7 @@ impl Lz4 {
                 at,
                 fits: at <= out.len(),
                 out: &mut *out,
+                digest: digest.as_deref_mut(),
             };
             lines(&mut |line| stream.push(line));
             end = stream.fits.then_some(stream.at);
@@ -96,9 +109,15 @@ impl Lz4 {
         let end = end.unwrap_or_else(|| {
             out[2] = flags | STORED;
             let mut at = HEADER;
+            if let Some(digest) = &mut digest {
+                **digest = Digest::new(at);
+            }
             lines(&mut |line| {
                 out[at..at + line.len()].copy_from_slice(line);
                 at += line.len();
+                if let Some(digest) = &mut digest {
+                    digest.advance(out, at);
+                }
             });
             at
         });
@@ -123,6 +142,7 @@ struct Stream<'a> {
     at: usize,
     /// Whether everything so far is smaller than the content.
     fits: bool,
+    digest: Option<&'a mut Digest>,
 }
 
 impl Stream<'_> {
@@ -169,6 +189,9 @@ impl Stream<'_> {
             }
             self.out[begin - 4..begin].copy_from_slice(&(size as u32).to_le_bytes());
             self.at = begin + size;
+        }
+        if let Some(digest) = &mut self.digest {
+            digest.advance(self.out, self.at);
         }
         self.left -= block;
         self.filled = 0;
@@ -289,12 +312,15 @@ mod tests {
                         .encode(ArrayBytes::new_flen(bytes.as_slice()), &shape, &zarr_type, &fill, &options)
                         .unwrap();
                     let mut out = vec![0xaa; bytes.len() + HEADER + 7];
-                    let end = Lz4::new(size, level).encode(bytes.len(), &mut out, &mut |take| {
-                        // Lines of odd length, so that they cross the borders of blocks.
-                        bytes.chunks(size * 997).for_each(&mut *take);
-                    });
+                    let mut digest = Digest::new(0);
+                    let end =
+                        Lz4::new(size, level).encode(bytes.len(), &mut out, Some(&mut digest), &mut |take| {
+                            // Lines of odd length, so that they cross the borders of blocks.
+                            bytes.chunks(size * 997).for_each(&mut *take);
+                        });
                     let what = format!("{dtype} x {voxels}, level {level}, content {kind}");
                     assert!(out[..end] == *expected, "{what}: {end} and {} bytes", expected.len());
+                    assert_eq!(digest.finish(&out[..end]), blake3::hash(&expected), "{what}");
                 }
             }
         }

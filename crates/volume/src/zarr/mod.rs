@@ -6,6 +6,7 @@
 //! missing one is an error and not a hole of zeros.
 
 mod blosc;
+mod digest;
 mod levels;
 mod metadata;
 mod pyramid;

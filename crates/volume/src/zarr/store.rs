@@ -8,7 +8,7 @@
 //! `sharding_indexed`).
 //!
 //! A *tile* is a chunk's worth of one slab, the unit of parallel work. While its voxels are in the cache
-//! they are encoded, hashed, and averaged into the level above.
+//! they are encoded, hashed block by block, and averaged into the level above.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -24,6 +24,7 @@ use zarrs::array::{
 use zarrs::filesystem::FilesystemStore;
 
 use super::blosc::{self, Lz4};
+use super::digest::Digest;
 use super::levels::{CHUNK_SIDE, LevelGeometry, halve_lines};
 use super::{Compression, OmeVersion, metadata};
 use crate::error::{Error, Result};
@@ -169,10 +170,11 @@ impl LevelStore {
                 let mut pages = sink.pages();
                 sink.spent().time(|| {
                     let window = self.window([i / nx * self.file[1], i % nx * self.file[2]]);
-                    let size = self.encode(slices, &window, &mut pages, &mut |z| {
+                    let mut digest = Digest::new(0);
+                    let size = self.encode(slices, &window, &mut pages, Some(&mut digest), &mut |z| {
                         halve_lines(slices, self.geometry.shape, z, &window, &mut share);
                     })?;
-                    let digest = blake3::hash(&pages[..size]);
+                    let digest = digest.finish(&pages[..size]);
                     sink.put(path(i), Arc::new(pages), size, digest)
                 })
             })
@@ -219,12 +221,13 @@ impl LevelStore {
     }
 
     /// Encodes one chunk into `out` and returns its length. `plane` is called once with each slice index, when
-    /// the chunk's part of it has just been read.
+    /// the chunk's part of it has just been read. What a digest has not yet seen then is left to its end.
     fn encode<T: Voxel>(
         &self,
         slices: &[&[T]],
         window: &Window,
         out: &mut [u8],
+        digest: Option<&mut Digest>,
         plane: &mut dyn FnMut(usize),
     ) -> Result<usize> {
         let bytes = self.chunk_bytes() - blosc::HEADER;
@@ -235,7 +238,7 @@ impl LevelStore {
             }
             Encoder::Lz4(lz4) => {
                 let mut first = true;
-                Ok(lz4.encode(bytes, out, &mut |take| {
+                Ok(lz4.encode(bytes, out, digest, &mut |take| {
                     let mut nothing = |_| {};
                     self.lines(slices, window, take, if first { &mut *plane } else { &mut nothing });
                     first = false;
@@ -335,8 +338,9 @@ impl LevelStore {
                     .then(|| {
                         let mut buffer = self.take_buffer();
                         buffer.resize(self.chunk_bytes(), 0);
-                        let size =
-                            sink.spent().time(|| self.encode(slices, &window, &mut buffer, &mut |_| {}))?;
+                        let size = sink
+                            .spent()
+                            .time(|| self.encode(slices, &window, &mut buffer, None, &mut |_| {}))?;
                         Ok((buffer, size))
                     })
                     .transpose()
