@@ -290,26 +290,51 @@ impl<'a> VoxelsRef<'a> {
 
 /// Converts values to their stored form, see [`Scaling`].
 pub(crate) fn store_into(values: &[f32], dtype: DataType, scaling: Option<Scaling>, stored: &mut [u8]) {
-    pulp::Arch::new().dispatch(|| match dtype {
+    let arch = pulp::Arch::new();
+    match dtype {
         DataType::F32 => stored.copy_from_slice(bytemuck::cast_slice(values)),
         DataType::U16 => {
             let stored: &mut [u16] = bytemuck::cast_slice_mut(stored);
-            stored.iter_mut().zip(values).for_each(|(to, &v)| *to = quantise(v, scaling, 65535.0) as u16);
+            arch.dispatch(Quantise { values, scaling, maximum: 65535.0, stored, cast: |v| v as u16 });
         }
         DataType::U8 => {
-            stored.iter_mut().zip(values).for_each(|(to, &v)| *to = quantise(v, scaling, 255.0) as u8);
+            arch.dispatch(Quantise { values, scaling, maximum: 255.0, stored, cast: |v| v as u8 });
         }
-    });
+    }
 }
 
-/// Value to integer; NaN becomes 0 (a cast of NaN is 0, which Rust guarantees).
+/// Values to integers, on the instructions that this machine has.
+struct Quantise<'a, T, F> {
+    values: &'a [f32],
+    scaling: Option<Scaling>,
+    maximum: f32,
+    stored: &'a mut [T],
+    cast: F,
+}
+
+impl<T, F: Fn(i32) -> T> pulp::NullaryFnOnce for Quantise<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { values, scaling, maximum, stored, cast } = self;
+        for (to, &value) in stored.iter_mut().zip(values) {
+            let value = match scaling {
+                Some(s) => (value - s.min) / (s.max - s.min) * maximum,
+                None => value,
+            };
+            *to = cast(nearest(value, maximum));
+        }
+    }
+}
+
+/// The nearest integer from 0 to `maximum`, halves up; 0 for NaN. `f32::round` is a call of a function for each value.
 #[inline(always)]
-fn quantise(value: f32, scaling: Option<Scaling>, maximum: f32) -> f32 {
-    let v = match scaling {
-        Some(s) => (value - s.min) / (s.max - s.min) * maximum,
-        None => value,
-    };
-    v.round().clamp(0.0, maximum)
+fn nearest(value: f32, maximum: f32) -> i32 {
+    let value = if value > 0.0 { value } else { 0.0 };
+    let value = if value < maximum { value } else { maximum };
+    let below = value as i32;
+    below + i32::from(value - below as f32 >= 0.5)
 }
 
 /// Integer to value.
@@ -333,6 +358,20 @@ mod tests {
         }
         for sum in [65535 * 8, 65535 * 8 - 4, 65534 * 8 + 4, 12, 20] {
             assert_eq!(f64::from(u16::eighth(sum)), (f64::from(sum) / 8.0).round_ties_even(), "{sum}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_integer_is_that_of_the_library() {
+        let bits = (0..=u32::MAX).step_by(9973).map(f32::from_bits);
+        let halves = (0..=131_072).flat_map(|i| {
+            let half = i as f32 / 2.0;
+            [half, half.next_up(), half.next_down(), -half]
+        });
+        for value in bits.chain(halves).chain([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
+            for maximum in [255.0, 65535.0f32] {
+                assert_eq!(nearest(value, maximum), value.round().clamp(0.0, maximum) as i32, "{value}");
+            }
         }
     }
 
