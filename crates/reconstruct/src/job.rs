@@ -133,11 +133,7 @@ pub fn execute(
     stop: &Stop,
 ) -> Result<Outcome> {
     let threads = options.threads.unwrap_or_else(available_threads).max(1);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|index| format!("worker-{index}"))
-        .build()
-        .map_err(|_| Error::Thread("worker"))?;
+    let pool = workers(threads)?;
     let context = Context {
         options,
         paths: Paths::new(&options.scan, &options.output)?,
@@ -347,6 +343,8 @@ fn reconstruct(
     };
     let opening: Option<&Opening> = if of == 1 && done.is_empty() { Some(&look) } else { None };
     let layout = layout(context, prepared, plan, chain)?;
+    // Each worker has scratch of its own: no more of them than the budget has room for.
+    let fewer = if layout.threads < context.threads { Some(workers(layout.threads)?) } else { None };
     let writers = outputs::open(context, plan)?;
     let slices = slabs.clone().map(|slab| plan.slab_slices(slab).len() as u64).sum();
     context.stage("reconstruct", format!("reconstructing {slices} slices of {0} × {0}", plan.slice_columns));
@@ -357,7 +355,7 @@ fn reconstruct(
         chain,
         tiff: writers.tiff.as_ref(),
         zarr: writers.zarr.as_ref(),
-        pool: &context.pool,
+        pool: fewer.as_ref().unwrap_or(&context.pool),
         layout,
         queue: volume::WriteQueue::new(context.paths.folder.clone(), layout.writers)?,
         clocks: &context.clocks,
@@ -368,6 +366,15 @@ fn reconstruct(
     let meter = Meter::new(context.observer, "reconstruct", slices);
     pipeline.run(slabs, &|slab| done.contains(&slab), journal, &meter, middle.as_mut())?;
     Ok(middle)
+}
+
+/// Threads that compute.
+fn workers(threads: usize) -> Result<ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("worker-{index}"))
+        .build()
+        .map_err(|_| Error::Thread("worker"))
 }
 
 /// Divides the memory budget for this scan.
